@@ -1,0 +1,39 @@
+"""Start, enter, signal, inspect and delete containers from Python, without a daemon.
+
+Public names load on first use (PEP 562): importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from libcontainer.container import Container as Container
+    from libcontainer.errors import Error as Error
+
+_HOME = {
+    "Container": "libcontainer.container",
+    "Process": "libcontainer.process",
+    "Error": "libcontainer.errors",
+    "InvalidID": "libcontainer.errors",
+    "InvalidSpec": "libcontainer.errors",
+    "ContainerExists": "libcontainer.errors",
+    "ContainerNotExist": "libcontainer.errors",
+    "ContainerNotRunning": "libcontainer.errors",
+    "ContainerRunning": "libcontainer.errors",
+    "ContainerPaused": "libcontainer.errors",
+    "ContainerNotPaused": "libcontainer.errors",
+    "HookError": "libcontainer.errors",
+    "InitError": "libcontainer.errors",
+    "Unsupported": "libcontainer.errors",
+}
+
+__all__ = list(_HOME)  # noqa: PLE0604 - the table is the one list of public names
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(home), name)

@@ -1,0 +1,3 @@
+"""The pyrunc command line."""
+
+__version__ = "0.1.0"
