@@ -1,0 +1,90 @@
+"""The one door to the kernel for the host side: functions named after their system call, raising SyscallError.
+
+What Python's own os module wraps is used from there. What happens inside a container goes through remote.py.
+"""
+
+from __future__ import annotations
+
+import os
+
+from libcontainer.errors import SyscallError
+from nsexec._nsexec import ffi, lib
+
+# linux/openat2.h
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+# linux/prctl.h
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+# asm-generic/signal-defs.h
+SIG_BLOCK = 0
+SIG_UNBLOCK = 1
+SIG_SETMASK = 2
+
+_init_memfd = -1
+
+
+def _checked(call: str, result: int, filename: str | None = None) -> int:
+    if result < 0:
+        raise SyscallError(call, -result, filename)
+    return result
+
+
+def spawn(fds: tuple[int, ...], control: int) -> int:
+    """Start the sealed init (vfork + execveat) with `fds` as its 0..n-1 and `control` as its n; the pid.
+
+    The memfd is made once a process: it is sealed, so nobody can change what later containers run.
+    """
+    global _init_memfd
+    if _init_memfd < 0:
+        _init_memfd = _checked("memfd_create", lib.nsexec_memfd())
+    return _checked("execveat", lib.nsexec_spawn(_init_memfd, list(fds), len(fds), control))
+
+
+def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) -> int:
+    """openat2(2), always with O_CLOEXEC."""
+    name = os.fsencode(path)
+    return _checked("openat2", lib.nsexec_openat2(dirfd, name, flags | os.O_CLOEXEC, mode, resolve), path)
+
+
+def bpf(command: int, attr: bytes | bytearray) -> int:
+    """bpf(2); `attr` is a union bpf_attr, written back when it is a bytearray."""
+    return _checked("bpf", lib.nsexec_bpf(command, ffi.from_buffer(attr), len(attr)))
+
+
+def prctl(option: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> int:
+    """prctl(2)."""
+    return _checked("prctl", lib.nsexec_prctl(option, a, b, c, d))
+
+
+def signal_mask(signals: set[int] | frozenset[int]) -> int:
+    """The kernel's sigset as an integer."""
+    mask = 0
+    for signum in signals:
+        mask |= 1 << (signum - 1)
+    return mask
+
+
+def signalfd(signals: set[int] | frozenset[int]) -> int:
+    """Block `signals` in this thread and return a non-blocking signalfd(2) that reads them."""
+    mask = signal_mask(signals)
+    _checked("sigprocmask", lib.nsexec_sigprocmask(SIG_BLOCK, mask))
+    return _checked("signalfd", lib.nsexec_signalfd(-1, mask))
+
+
+def sigprocmask(how: int, signals: set[int] | frozenset[int]) -> None:
+    """pthread_sigmask(3)."""
+    _checked("sigprocmask", lib.nsexec_sigprocmask(how, signal_mask(signals)))
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """pidfd_getfd(2): a duplicate of descriptor `fd` of the process behind `pidfd`."""
+    return _checked("pidfd_getfd", lib.nsexec_pidfd_getfd(pidfd, fd))
+
+
+def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:
+    """close_range(2)."""
+    _checked("close_range", lib.nsexec_close_range(first, last, flags))

@@ -1,0 +1,25 @@
+/* System calls for the host side. All return >= 0 or -errno, none prints, exits, or clones back into Python. */
+#ifndef NSEXEC_HOST_H
+#define NSEXEC_HOST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A sealed memfd that holds the static init (memfd_create(2), F_SEAL_*). */
+int nsexec_memfd(void);
+
+/*
+ * vfork and execveat the init in `memfd`: its descriptors 0..n-1 are fds[0..n-1], descriptor n is `control`, all others
+ * are closed. Returns its pid.
+ */
+int nsexec_spawn(int memfd, const int *fds, int n, int control);
+
+int nsexec_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
+int nsexec_bpf(int command, void *attr, unsigned int size);
+int nsexec_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
+int nsexec_signalfd(int fd, uint64_t signals);
+int nsexec_sigprocmask(int how, uint64_t signals);
+int nsexec_pidfd_getfd(int pidfd, int fd);
+int nsexec_close_range(unsigned int first, unsigned int last, unsigned int flags);
+
+#endif

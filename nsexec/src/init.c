@@ -1,0 +1,483 @@
+/*
+ * The container's init until the user's program takes over, and every process that joins a container.
+ *
+ * It knows nothing of containers: it executes batches of system calls that Python sends over a socket
+ * (protocol.h), in namespaces that Python cannot, or must not, enter. It is static, needs no libc, allocates
+ * nothing but one mapping a request, and runs from a sealed memfd, so that no container can reach a host
+ * executable through /proc/PID/exe (CVE-2019-5736).
+ *
+ * The peer is trusted (it is our parent, over a socketpair); what is checked here are its mistakes: every offset,
+ * index and size of a request is bounded before use.
+ */
+#include <asm/unistd.h>
+#include <errno.h>
+#include <linux/close_range.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <signal.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "kernel.h"
+#include "protocol.h"
+
+static int control = -1;      /* the socket; -1 once detached */
+static int plain;             /* read requests with read(2) only */
+static const char *label;      /* what a detached step is called in its failure message */
+
+/* One request in memory: the payload, followed by the results of its calls. */
+struct batch {
+	struct request head;
+	struct call *calls;
+	char *data;
+	int64_t *results;
+	size_t mapped;
+	uint32_t nfds;
+	int32_t fds[MAX_FDS];
+};
+
+/* gcc may emit calls to these even in freestanding code. */
+#ifndef NSEXEC_HOSTED
+void *memset(void *to, int byte, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		((volatile char *)to)[i] = (char)byte;
+	return to;
+}
+
+void *memcpy(void *restrict to, const void *restrict from, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		((volatile char *)to)[i] = ((const char *)from)[i];
+	return to;
+}
+#endif
+
+__attribute__((noreturn)) static void die(int status)
+{
+	for (;;)
+		sys1(__NR_exit_group, status);
+}
+
+static void print(const char *text)
+{
+	size_t n = 0;
+
+	while (text && text[n])
+		n++;
+	sys3(__NR_write, 2, text, n);
+}
+
+static void print_number(long value)
+{
+	char digits[24];
+	size_t at = sizeof digits - 1;
+
+	digits[at] = 0;
+	do
+		digits[--at] = (char)('0' + value % 10);
+	while (value /= 10);
+	print(digits + at);
+}
+
+/* Nobody listens any more: say on stderr what failed, as the program that would have run can not. */
+__attribute__((noreturn)) static void fail_detached(long error)
+{
+	print(label);
+	if (error >= HOOK_STATUS && WIFSIGNALED(error - HOOK_STATUS)) {
+		print(": killed by signal ");
+		print_number(WTERMSIG(error - HOOK_STATUS));
+	} else if (error >= HOOK_STATUS) {
+		print(": exit status ");
+		print_number(WEXITSTATUS(error - HOOK_STATUS));
+	} else {
+		print(": error number ");
+		print_number(error);
+	}
+	print("\n");
+	die(255);
+}
+
+static int write_all(const void *from, size_t n)
+{
+	while (n) {
+		long done = sys3(__NR_write, control, from, n);
+
+		if (done == -EINTR)
+			continue;
+		if (done <= 0)
+			return -1;
+		from = (const char *)from + done;
+		n -= (size_t)done;
+	}
+	return 0;
+}
+
+/* 0, or -1 at end of file or on an error. */
+static int read_all(void *to, size_t n)
+{
+	while (n) {
+		long done = sys3(__NR_read, control, to, n);
+
+		if (done == -EINTR)
+			continue;
+		if (done <= 0)
+			return -1;
+		to = (char *)to + done;
+		n -= (size_t)done;
+	}
+	return 0;
+}
+
+union fd_message {
+	struct cmsghdr align;
+	char room[CMSG_SPACE(sizeof(int) * MAX_FDS)];
+};
+
+/* Receive the head of a request and the descriptors that come with it. */
+static int receive_head(struct batch *b)
+{
+	union fd_message ancillary;
+	struct iovec io = {&b->head, sizeof b->head};
+	struct msghdr message = {
+		.msg_iov = &io, .msg_iovlen = 1, .msg_control = &ancillary, .msg_controllen = sizeof ancillary};
+	struct cmsghdr *c;
+	long got;
+
+	b->nfds = 0;
+	if (plain)
+		return read_all(&b->head, sizeof b->head);
+	do
+		got = sys3(__NR_recvmsg, control, &message, MSG_CMSG_CLOEXEC);
+	while (got == -EINTR);
+	if (got <= 0)
+		return -1;
+	c = CMSG_FIRSTHDR(&message);
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && !(message.msg_flags & MSG_CTRUNC)) {
+		b->nfds = (uint32_t)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		memcpy(b->fds, CMSG_DATA(c), b->nfds * sizeof(int));
+	}
+	return read_all((char *)&b->head + got, sizeof b->head - (size_t)got);
+}
+
+/* Is the request well formed? Relocates its pointers. */
+static int check(struct batch *b)
+{
+	const struct request *r = &b->head;
+	const uint32_t *relocs;
+
+	if ((uint64_t)r->ncalls * sizeof(struct call) + (uint64_t)r->nrelocs * sizeof(uint32_t) > r->size)
+		return -1;
+	if (r->result_off > r->size || r->result_len > r->size - r->result_off)
+		return -1;
+	relocs = (const uint32_t *)(const void *)(b->data + r->ncalls * sizeof(struct call));
+	for (uint32_t i = 0; i < r->nrelocs; i++) {
+		uint64_t *slot;
+
+		if (r->size < sizeof *slot || relocs[i] > r->size - sizeof *slot || relocs[i] % sizeof *slot)
+			return -1;
+		slot = (uint64_t *)(void *)(b->data + relocs[i]);
+		if (*slot > r->size)
+			return -1;
+		*slot = (uint64_t)(b->data + *slot);
+	}
+	return 0;
+}
+
+static int receive(struct batch *b)
+{
+	long memory;
+
+	if (receive_head(b) < 0 || b->head.size > MAX_PAYLOAD || b->head.ncalls > MAX_PAYLOAD / sizeof(struct call))
+		return -1;
+	b->mapped = ((b->head.size + 7u) & ~7u) + b->head.ncalls * sizeof(int64_t) + sizeof(int64_t);
+	memory = sys6(__NR_mmap, 0, b->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory < 0)
+		return -1;
+	b->data = (char *)memory;
+	b->calls = (struct call *)memory;
+	b->results = (int64_t *)(void *)(b->data + ((b->head.size + 7u) & ~7u));
+	if (read_all(b->data, b->head.size) < 0)
+		return -1;
+	return check(b);
+}
+
+/* Send the reply; the descriptor of `reply_call` goes with its first byte. */
+static int reply(const struct batch *b, int32_t failed, int32_t error)
+{
+	struct reply head = {.failed = failed, .error = error, .ncalls = b->head.ncalls, .nfds = b->nfds};
+	union fd_message ancillary = {.room = {0}};
+	struct iovec io = {&head, sizeof head};
+	struct msghdr message = {.msg_iov = &io, .msg_iovlen = 1};
+	uint32_t call = b->head.reply_call;
+	long sent;
+
+	memcpy(head.fds, b->fds, sizeof head.fds);
+	if (call < b->head.ncalls && failed < 0) {
+		struct cmsghdr *c = &ancillary.align;
+		int fd = (int)b->results[call];
+
+		message.msg_control = &ancillary;
+		message.msg_controllen = CMSG_SPACE(sizeof fd);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof fd);
+		memcpy(CMSG_DATA(c), &fd, sizeof fd);
+		sent = sys3(__NR_sendmsg, control, &message, MSG_NOSIGNAL);
+		if (sent != (long)sizeof head)
+			return -1;
+	} else if (write_all(&head, sizeof head) < 0) {
+		return -1;
+	}
+	if (write_all(b->results, b->head.ncalls * sizeof(int64_t)) < 0)
+		return -1;
+	return write_all(b->data + b->head.result_off, b->head.result_len);
+}
+
+/* Resolve the arguments of call `index` into plain numbers. */
+static int arguments(const struct batch *b, uint32_t index, long arg[6])
+{
+	const struct call *call = &b->calls[index];
+
+	for (int i = 0; i < 6; i++) {
+		uint64_t value = call->arg[i];
+
+		switch (call->kind[i]) {
+		case KIND_VALUE:
+			arg[i] = (long)value;
+			break;
+		case KIND_DATA:
+			if (value > b->head.size)
+				return -1;
+			arg[i] = (long)(b->data + value);
+			break;
+		case KIND_RESULT:
+			if (value >= index)
+				return -1;
+			arg[i] = b->results[value];
+			break;
+		case KIND_FD:
+			if (value >= b->nfds)
+				return -1;
+			arg[i] = b->fds[value];
+			break;
+		default:
+			return -1;
+		}
+	}
+	return 0;
+}
+
+/* clone3 as a sibling (CLONE_PARENT): the child belongs to Python at once, and goes on with the next request. */
+static long do_clone(struct batch *b, uint32_t index, const long arg[6])
+{
+	struct clone_args args = {.flags = (uint64_t)arg[0] | CLONE_PARENT};
+	long pid;
+
+	if ((uint64_t)arg[0] & CLONE_INTO_CGROUP)
+		args.cgroup = (uint64_t)arg[1];
+	pid = sys2(__NR_clone3, &args, sizeof args);
+	if (pid > 0) {
+		b->results[index] = pid;
+		die(reply(b, -1, 0) < 0);
+	}
+	return pid;
+}
+
+/* The child of OP_HOOK: never returns. */
+__attribute__((noreturn)) static void exec_hook(const long arg[6], int report)
+{
+	long error;
+
+	for (int i = 0; i < 3; i++)
+		sys3(__NR_dup3, arg[3 + i], i, 0);
+	error = sys3(__NR_execve, arg[0], arg[1], arg[2]);
+	sys3(__NR_write, report, &error, sizeof error);
+	die(127);
+}
+
+/* Wait for the hook, at most `timeout` ms (0: for ever): 0, -ETIMEDOUT, or -(HOOK_STATUS + wait status). */
+static long wait_hook(int pid, int pidfd, uint32_t timeout)
+{
+	struct pollfd ready = {.fd = pidfd, .events = POLLIN};
+	struct timespec limit = {timeout / 1000, (long)(timeout % 1000) * 1000000};
+	int status = 0;
+	long polled;
+
+	do
+		polled = sys5(__NR_ppoll, &ready, 1, timeout ? &limit : NULL, NULL, 0);
+	while (polled == -EINTR);
+	if (polled == 0)
+		sys4(__NR_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+	sys4(__NR_wait4, pid, &status, __WALL, NULL);
+	sys1(__NR_close, pidfd);
+	if (polled == 0)
+		return -ETIMEDOUT;
+	return status ? -(HOOK_STATUS + (long)status) : 0;
+}
+
+static long do_hook(const long arg[6], uint32_t timeout)
+{
+	int report[2], pidfd = -1;
+	struct clone_args args = {
+		.flags = CLONE_PIDFD, .pidfd = (uint64_t)&pidfd, .exit_signal = SIGCHLD};
+	long pid, error = 0, done;
+
+	done = sys2(__NR_pipe2, report, O_CLOEXEC);
+	if (done < 0)
+		return done;
+	pid = sys2(__NR_clone3, &args, sizeof args);
+	if (pid == 0)
+		exec_hook(arg, report[1]);
+	sys1(__NR_close, report[1]);
+	if (pid < 0) {
+		sys1(__NR_close, report[0]);
+		return pid;
+	}
+	sys3(__NR_read, report[0], &error, sizeof error);
+	sys1(__NR_close, report[0]);
+	done = wait_hook((int)pid, pidfd, timeout);
+	return error ? error : done;
+}
+
+__attribute__((noreturn)) static void fail_exec(const struct message *table, long error)
+{
+	while (table->error && table->error != (uint64_t)error)
+		table++;
+	print((const char *)table->text);
+	die(255);
+}
+
+static long do_exec(const long arg[6])
+{
+	long error = sys3(__NR_execve, arg[0], arg[1], arg[2]);
+
+	if (control < 0)
+		fail_exec((const struct message *)arg[3], -error);
+	return error;
+}
+
+static long do_sync(const struct batch *b)
+{
+	char go;
+
+	if (reply(b, -1, 0) < 0 || read_all(&go, 1) < 0)
+		die(1);
+	return 0;
+}
+
+static long do_detach(void)
+{
+	long done = sys1(__NR_close, control);
+
+	control = -1;
+	return done;
+}
+
+static long execute(struct batch *b, uint32_t index)
+{
+	const struct call *call = &b->calls[index];
+	long arg[6];
+
+	if (arguments(b, index, arg) < 0)
+		return -EBADMSG;
+	switch (call->op) {
+	case OP_SYSCALL:
+		return kernel((long)call->nr, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+	case OP_CLONE:
+		return do_clone(b, index, arg);
+	case OP_SYNC:
+		return do_sync(b);
+	case OP_DETACH:
+		return do_detach();
+	case OP_LABEL:
+		label = (const char *)arg[0];
+		return 0;
+	case OP_HOOK:
+		return do_hook(arg, call->nr);
+	case OP_EXEC:
+		return do_exec(arg);
+	case OP_PLAIN:
+		plain = 1;
+		return 0;
+	default:
+		return -EBADMSG;
+	}
+}
+
+static int tolerated(const struct call *call, long error)
+{
+	return error == call->ok[0] || error == call->ok[1];
+}
+
+/* Run the calls in order. Returns 1 if this process is a fresh clone, which must not answer. */
+static int run(struct batch *b)
+{
+	for (uint32_t i = 0; i < b->head.ncalls; i++) {
+		long result = execute(b, i);
+
+		b->results[i] = result;
+		if (result == 0 && b->calls[i].op == OP_CLONE)
+			return 1;
+		if (result >= 0 || result < -(HOOK_STATUS + 0xffffL))
+			continue;
+		if (tolerated(&b->calls[i], -result)) {
+			i += b->calls[i].skip;
+			continue;
+		}
+		if (control < 0)
+			fail_detached(-result);
+		return reply(b, (int32_t)i, (int32_t)-result);
+	}
+	return reply(b, -1, 0);
+}
+
+/* A new program inherits ignored signals and the mask: containers start with neither (signal(7)). */
+static void reset_signals(void)
+{
+	struct { /* struct sigaction as the kernel has it */
+		void (*handler)(int);
+		unsigned long flags;
+		void (*restorer)(void);
+		uint64_t mask;
+	} action = {.handler = SIG_DFL};
+	uint64_t none = 0;
+
+	for (int i = 1; i <= 64; i++)
+		sys4(__NR_rt_sigaction, i, &action, NULL, sizeof none);
+	sys4(__NR_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
+}
+
+static int serve(const char *descriptor)
+{
+	struct batch b = {.nfds = 0};
+
+	control = 0;
+	for (const char *c = descriptor; *c >= '0' && *c <= '9' && control < 100000; c++)
+		control = control * 10 + (*c - '0');
+	reset_signals();
+	while (receive(&b) == 0) {
+		if (run(&b) < 0)
+			break;
+		sys2(__NR_munmap, b.data, b.mapped);
+	}
+	return 1;
+}
+
+#ifdef NSEXEC_HOSTED
+int main(int argc, char **argv)
+{
+	return argc == 3 ? serve(argv[2]) : 2;
+}
+#else
+__attribute__((noreturn, used)) void start(const long *stack)
+{
+	die(stack[0] == 3 ? serve((const char *)stack[3]) : 2);
+}
+
+ENTRY;
+#endif

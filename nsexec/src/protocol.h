@@ -1,0 +1,74 @@
+/*
+ * The wire format between Python (libcontainer/remote.py) and the init (init.c).
+ *
+ * One request is a batch of calls, executed in order until one fails. Everything is in host byte order:
+ * both ends are the same machine.
+ *
+ *   request:  struct request, with up to MAX_FDS descriptors attached (SCM_RIGHTS), then `size` bytes of payload:
+ *             struct call[ncalls], uint32_t relocation[nrelocs], data.
+ *   reply:    struct reply, int64_t result[ncalls], then `result_len` bytes of the payload from `result_off`;
+ *             if `reply_call` names a call, its result is a descriptor and is attached.
+ */
+#ifndef NSEXEC_PROTOCOL_H
+#define NSEXEC_PROTOCOL_H
+
+#include <stdint.h>
+
+#define MAX_FDS 16
+#define MAX_PAYLOAD (64u << 20)
+#define NO_CALL UINT32_MAX
+
+enum op {
+	OP_SYSCALL = 0, /* the system call `nr` with `arg` */
+	OP_CLONE = 1,   /* clone3(arg[0] = flags, arg[1] = cgroup fd); the caller replies the child's pid and exits */
+	OP_SYNC = 2,    /* reply what has been done so far, go on when one byte comes back; plain write and read */
+	OP_DETACH = 3,  /* close the socket: nobody listens from here on, failures go to stderr */
+	OP_LABEL = 4,   /* arg[0] = text put in front of a failure's message when detached */
+	OP_HOOK = 5,    /* run arg[0..2] = path, argv, envp with fds 0-2 = arg[3..5], at most `nr` ms (0: no limit) */
+	OP_EXEC = 6,    /* execve(arg[0..2]); arg[3] = struct message[] that words the failure */
+	OP_PLAIN = 7,   /* from the next request on use read(2), not recvmsg(2): a seccomp filter is in force */
+};
+
+enum kind {
+	KIND_VALUE = 0,  /* the number itself */
+	KIND_DATA = 1,   /* pointer to this offset of the payload */
+	KIND_RESULT = 2, /* result of this earlier call of the batch */
+	KIND_FD = 3,     /* this descriptor of the request */
+};
+
+struct call {
+	uint16_t op;
+	uint16_t skip;  /* so many of the next calls are passed over after a tolerated error */
+	uint16_t ok[2]; /* tolerated errnos, 0 = none */
+	uint32_t nr;
+	uint8_t kind[6];
+	uint8_t pad[6];
+	uint64_t arg[6];
+};
+
+struct request {
+	uint32_t size;
+	uint32_t ncalls;
+	uint32_t nrelocs; /* each relocation is the offset of a uint64_t that holds an offset and becomes a pointer */
+	uint32_t result_off;
+	uint32_t result_len;
+	uint32_t reply_call;
+};
+
+struct reply {
+	int32_t failed; /* index of the call that failed, -1 if none */
+	int32_t error;  /* its errno, or HOOK_STATUS + wait status */
+	uint32_t ncalls;
+	uint32_t nfds;
+	int32_t fds[MAX_FDS]; /* numbers under which the request's descriptors are known to init */
+};
+
+/* A failed OP_HOOK: HOOK_STATUS + the wait status of the program. */
+#define HOOK_STATUS 0x10000
+
+struct message {
+	uint64_t error; /* errno, 0 ends the table and is the message for all others */
+	uint64_t text;  /* pointer (relocated), NUL terminated */
+};
+
+#endif
