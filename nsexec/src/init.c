@@ -206,34 +206,43 @@ static int receive(struct batch *b)
 	return check(b);
 }
 
-/* Send the reply; the descriptor of `reply_call` goes with its first byte. */
+/* The descriptors that the reply carries: how many, and in `fds` which. */
+static uint32_t descriptors(const struct batch *b, int fds[MAX_FDS])
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < b->head.ncalls && n < MAX_FDS; i++)
+		if (b->calls[i].back && b->results[i] >= 0)
+			fds[n++] = (int)b->results[i];
+	return n;
+}
+
+/* Send the head, with descriptors if there are any: without, a plain write, as a seccomp filter may allow no more. */
+static int reply_head(const struct batch *b, const struct reply *head)
+{
+	union fd_message ancillary = {.room = {0}};
+	struct iovec io = {(void *)(uintptr_t)head, sizeof *head};
+	struct msghdr message = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = &ancillary};
+	struct cmsghdr *c = &ancillary.align;
+	int fds[MAX_FDS];
+	uint32_t n = head->failed < 0 ? descriptors(b, fds) : 0;
+
+	if (!n)
+		return write_all(head, sizeof *head);
+	message.msg_controllen = CMSG_SPACE(n * sizeof(int));
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(n * sizeof(int));
+	memcpy(CMSG_DATA(c), fds, n * sizeof(int));
+	return sys3(__NR_sendmsg, control, &message, MSG_NOSIGNAL) == (long)sizeof *head ? 0 : -1;
+}
+
 static int reply(const struct batch *b, int32_t failed, int32_t error)
 {
 	struct reply head = {.failed = failed, .error = error, .ncalls = b->head.ncalls, .nfds = b->nfds};
-	union fd_message ancillary = {.room = {0}};
-	struct iovec io = {&head, sizeof head};
-	struct msghdr message = {.msg_iov = &io, .msg_iovlen = 1};
-	uint32_t call = b->head.reply_call;
-	long sent;
 
 	memcpy(head.fds, b->fds, sizeof head.fds);
-	if (call < b->head.ncalls && failed < 0) {
-		struct cmsghdr *c = &ancillary.align;
-		int fd = (int)b->results[call];
-
-		message.msg_control = &ancillary;
-		message.msg_controllen = CMSG_SPACE(sizeof fd);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof fd);
-		memcpy(CMSG_DATA(c), &fd, sizeof fd);
-		sent = sys3(__NR_sendmsg, control, &message, MSG_NOSIGNAL);
-		if (sent != (long)sizeof head)
-			return -1;
-	} else if (write_all(&head, sizeof head) < 0) {
-		return -1;
-	}
-	if (write_all(b->results, b->head.ncalls * sizeof(int64_t)) < 0)
+	if (reply_head(b, &head) < 0 || write_all(b->results, b->head.ncalls * sizeof(int64_t)) < 0)
 		return -1;
 	return write_all(b->data + b->head.result_off, b->head.result_len);
 }
@@ -361,6 +370,17 @@ static long do_exec(const long arg[6])
 	return error;
 }
 
+/* Compare what an earlier call wrote (a device number, a file system's magic) with what it must, or must not, be. */
+static long do_expect(const long arg[6], uint32_t error)
+{
+	uint64_t found = 0;
+
+	if (arg[1] < 0 || arg[1] > (long)sizeof found)
+		return -EBADMSG;
+	memcpy(&found, (const void *)arg[0], (size_t)arg[1]);
+	return (found == (uint64_t)arg[3]) == (arg[2] == 1) ? 0 : -(long)error;
+}
+
 static long do_sync(const struct batch *b)
 {
 	char go;
@@ -401,6 +421,8 @@ static long execute(struct batch *b, uint32_t index)
 		return do_hook(arg, call->nr);
 	case OP_EXEC:
 		return do_exec(arg);
+	case OP_EXPECT:
+		return do_expect(arg, call->nr);
 	case OP_PLAIN:
 		plain = 1;
 		return 0;
@@ -411,7 +433,7 @@ static long execute(struct batch *b, uint32_t index)
 
 static int tolerated(const struct call *call, long error)
 {
-	return error == call->ok[0] || error == call->ok[1];
+	return call->ok[0] == ANY_ERROR || error == call->ok[0] || error == call->ok[1];
 }
 
 /* Run the calls in order. Returns 1 if this process is a fresh clone, which must not answer. */

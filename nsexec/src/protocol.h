@@ -7,16 +7,16 @@
  *   request:  struct request, with up to MAX_FDS descriptors attached (SCM_RIGHTS), then `size` bytes of payload:
  *             struct call[ncalls], uint32_t relocation[nrelocs], data.
  *   reply:    struct reply, int64_t result[ncalls], then `result_len` bytes of the payload from `result_off`;
- *             if `reply_call` names a call, its result is a descriptor and is attached.
+ *             attached are the descriptors that calls marked `back` returned (only if none failed).
  */
 #ifndef NSEXEC_PROTOCOL_H
 #define NSEXEC_PROTOCOL_H
 
 #include <stdint.h>
 
-#define MAX_FDS 16
+#define MAX_FDS 64
 #define MAX_PAYLOAD (64u << 20)
-#define NO_CALL UINT32_MAX
+#define ANY_ERROR 0xffff /* in `ok`: tolerate every errno */
 
 enum op {
 	OP_SYSCALL = 0, /* the system call `nr` with `arg` */
@@ -26,7 +26,8 @@ enum op {
 	OP_LABEL = 4,   /* arg[0] = text put in front of a failure's message when detached */
 	OP_HOOK = 5,    /* run arg[0..2] = path, argv, envp with fds 0-2 = arg[3..5], at most `nr` ms (0: no limit) */
 	OP_EXEC = 6,    /* execve(arg[0..2]); arg[3] = struct message[] that words the failure */
-	OP_PLAIN = 7,   /* from the next request on use read(2), not recvmsg(2): a seccomp filter is in force */
+	OP_EXPECT = 7,  /* fail with errno `nr` unless the arg[1] bytes at arg[0] equal (arg[2] = 1) arg[3], or differ (0) */
+	OP_PLAIN = 8,   /* from the next request on use read(2), not recvmsg(2): a seccomp filter is in force */
 };
 
 enum kind {
@@ -42,7 +43,8 @@ struct call {
 	uint16_t ok[2]; /* tolerated errnos, 0 = none */
 	uint32_t nr;
 	uint8_t kind[6];
-	uint8_t pad[6];
+	uint8_t back; /* the result is a descriptor that goes with the reply */
+	uint8_t pad[5];
 	uint64_t arg[6];
 };
 
@@ -52,7 +54,7 @@ struct request {
 	uint32_t nrelocs; /* each relocation is the offset of a uint64_t that holds an offset and becomes a pointer */
 	uint32_t result_off;
 	uint32_t result_len;
-	uint32_t reply_call;
+	uint32_t pad;
 };
 
 struct reply {

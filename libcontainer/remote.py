@@ -1,0 +1,388 @@
+"""Batches of system calls for init, and the channel that carries them (nsexec/src/protocol.h is the wire format).
+
+    batch = Batch()
+    target = batch.openat2(root, "proc", O_PATH, RESOLVE_IN_ROOT)     # a Result: usable as argument of later calls
+    batch.move_mount(mount, target)
+    channel.run(batch)                                                # SyscallError names the first call that failed
+
+Descriptors named by an int are init's own numbers; `Local(fd)` sends one of ours along. Bytes and str become pointers
+into the batch; `batch.out(n)` is room that the kernel fills and `Reply.data` returns.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import struct
+
+from libcontainer import sysnr
+from libcontainer.errors import InitError, SyscallError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    Argument = int | bytes | str | "Result" | "Local" | "Data"
+
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+AT_SYMLINK_NOFOLLOW = 0x100
+
+OP_SYSCALL, OP_CLONE, OP_SYNC, OP_DETACH, OP_LABEL, OP_HOOK, OP_EXEC, OP_EXPECT, OP_PLAIN = range(9)
+VALUE, DATA, RESULT, FD = range(4)
+HOOK_STATUS = 0x10000
+MAX_FDS = 64
+ANY_ERROR = 0xFFFF
+
+_CALL = struct.Struct("=HHHHI6s?5x6Q")
+_REQUEST = struct.Struct("=6I")
+_REPLY = struct.Struct(f"=iiII{MAX_FDS}i")
+_MASK64 = (1 << 64) - 1
+
+
+class Result:
+    """What an earlier call of the same batch returned."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+class Local:
+    """One of our own descriptors: it is sent with the batch, and becomes init's."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+
+class Data:
+    """A place in the batch's data."""
+
+    __slots__ = ("offset",)
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+
+
+class Reply:
+    """Answer to a batch: `results` of its calls, `data` of its out() room, `sent` (init's numbers of what was sent
+    along), `fds` (our descriptors of the calls that were marked with send_back, in order)."""
+
+    __slots__ = ("data", "fds", "results", "sent")
+
+    def __init__(self, results: tuple[int, ...], data: bytes, sent: tuple[int, ...], fds: list[int]) -> None:
+        self.results = results
+        self.data = data
+        self.sent = sent
+        self.fds = fds
+
+    def __getitem__(self, result: Result) -> int:
+        return self.results[result.index]
+
+
+class Batch:
+    """System calls to be executed in order until one fails."""
+
+    __slots__ = ("calls", "data", "fds", "names", "out_range", "relocations", "returned")
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, int, int, int, int, bytes, list[int]]] = []
+        self.names: list[tuple[str, str | None]] = []
+        self.data = bytearray()
+        self.relocations: list[int] = []
+        self.fds: list[int] = []
+        self.out_range = (0, 0)
+        self.returned: set[int] = set()
+
+    # -- data
+
+    def _align(self) -> int:
+        data = self.data
+        data.extend(b"\0" * (-len(data) % 8))
+        return len(data)
+
+    def put(self, content: bytes) -> Data:
+        """Place bytes, aligned for any struct."""
+        at = self._align()
+        self.data += content
+        return Data(at)
+
+    def text(self, content: str | bytes) -> Data:
+        """Place a NUL-terminated string."""
+        name = os.fsencode(content)
+        if b"\0" in name:
+            raise ValueError(f"a NUL byte in {content!r}")
+        return self.put(name + b"\0")
+
+    def out(self, size: int) -> Data:
+        """Room for the kernel to fill; the reply brings it back. One a batch."""
+        place = self.put(bytes(size))
+        self.out_range = (place.offset, size)
+        return place
+
+    def pointer(self, place: Data, at: int = 0) -> None:
+        """Make the 8 bytes at `place`+`at`, which hold a Data offset, a pointer."""
+        self.relocations.append(place.offset + at)
+
+    def vector(self, strings: Iterable[str]) -> Data:
+        """A NULL-terminated array of string pointers (argv, envp)."""
+        offsets = [self.text(s).offset for s in strings]
+        place = self.put(struct.pack(f"={len(offsets)}QQ", *offsets, 0))
+        self.relocations.extend(range(place.offset, place.offset + 8 * len(offsets), 8))
+        return place
+
+    # -- calls
+
+    def op(
+        self,
+        op: int,
+        nr: int,
+        arguments: Sequence[Argument],
+        name: str,
+        path: str | None = None,
+        ok: tuple[int, ...] = (),
+        skip: int = 0,
+    ) -> Result:
+        """Append a call. Errnos in `ok` are tolerated, and then the next `skip` calls are passed over."""
+        kinds = bytearray(6)
+        values = [0] * 6
+        for i, argument in enumerate(arguments):
+            if type(argument) is int:
+                values[i] = argument & _MASK64
+            else:
+                kinds[i], values[i] = self._place(argument)
+        first, second = (*ok, 0, 0)[:2]
+        self.calls.append((op, skip, first, second, nr, bytes(kinds), values))
+        self.names.append((name, path))
+        return Result(len(self.calls) - 1)
+
+    def _place(self, argument: Argument) -> tuple[int, int]:
+        if isinstance(argument, Result):
+            return RESULT, argument.index
+        if isinstance(argument, Data):
+            return DATA, argument.offset
+        if isinstance(argument, Local):
+            self.fds.append(argument.fd)
+            return FD, len(self.fds) - 1
+        if isinstance(argument, (str, bytes)):
+            return DATA, self.text(argument).offset
+        return VALUE, int(argument) & _MASK64
+
+    def call(
+        self,
+        name: str,
+        nr: int,
+        *arguments: Argument,
+        path: str | None = None,
+        ok: tuple[int, ...] = (),
+        skip: int = 0,
+    ) -> Result:
+        """Append the system call `nr`; `name` and `path` word its failure."""
+        return self.op(OP_SYSCALL, nr, arguments, name, path, ok, skip)
+
+    def send_back(self, result: Result) -> None:
+        """The reply brings the descriptor that this call returned."""
+        self.returned.add(result.index)
+
+    def expect(self, place: Data, at: int, size: int, value: int, error: int, *, equal: bool = True) -> Result:
+        """Fail with `error` unless the `size` bytes at `place`+`at` are (or with equal=False: are not) `value`."""
+        arguments = (Data(place.offset + at), size, int(equal), value)
+        return self.op(OP_EXPECT, error, arguments, "expect")
+
+    def openat2(
+        self,
+        dirfd: Argument,
+        path: str,
+        flags: int,
+        *,
+        mode: int = 0,
+        resolve: int = 0,
+        ok: tuple[int, ...] = (),
+        skip: int = 0,
+    ) -> Result:
+        """openat2(2) with O_CLOEXEC."""
+        how = self.put(struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve))
+        arguments = (dirfd, path, how, 24)
+        return self.call("openat2", sysnr.OPENAT2, *arguments, path=path, ok=ok, skip=skip)
+
+    def open_tree(self, dirfd: Argument, path: str, flags: int) -> Result:
+        """open_tree(2) with OPEN_TREE_CLOEXEC."""
+        return self.call("open_tree", sysnr.OPEN_TREE, dirfd, path, flags | os.O_CLOEXEC, path=path)
+
+    def move_mount(self, mount: Argument, target: Argument, path: str | None = None) -> Result:
+        """move_mount(2) of a detached mount onto the object that descriptor `target` refers to."""
+        flags = 0x4 | 0x40  # MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
+        return self.call("move_mount", sysnr.MOVE_MOUNT, mount, "", target, "", flags, path=path)
+
+    def mount_setattr(
+        self,
+        fd: Argument,
+        *,
+        attr_set: int = 0,
+        attr_clr: int = 0,
+        propagation: int = 0,
+        userns_fd: int = 0,
+        recursive: bool = False,
+        path: str | None = None,
+    ) -> Result:
+        """mount_setattr(2) on the mount that `fd` refers to."""
+        attr = self.put(struct.pack("=4Q", attr_set, attr_clr, propagation, userns_fd))
+        flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+        return self.call("mount_setattr", sysnr.MOUNT_SETATTR, fd, "", flags, attr, 32, path=path)
+
+    def mount(
+        self, source: str, target: str, fstype: str, flags: int, data: str = "", *, path: str | None = None
+    ) -> Result:
+        """mount(2)."""
+        return self.call(
+            "mount", sysnr.MOUNT, source, target, fstype, flags, data or 0, path=path or target
+        )
+
+    def fsopen(self, fstype: str) -> Result:
+        """fsopen(2) with FSOPEN_CLOEXEC."""
+        return self.call("fsopen", sysnr.FSOPEN, fstype, 1, path=fstype)
+
+    def fsconfig(self, context: Argument, key: str, value: str | None = None) -> Result:
+        """fsconfig(2): set a string (FSCONFIG_SET_STRING) or a flag (FSCONFIG_SET_FLAG)."""
+        if value is None:
+            return self.call("fsconfig", sysnr.FSCONFIG, context, 0, key, 0, 0, path=key)
+        return self.call("fsconfig", sysnr.FSCONFIG, context, 1, key, value, 0, path=f"{key}={value}")
+
+    def fsmount(self, context: Argument, attributes: int, fstype: str) -> Result:
+        """fsconfig(2) FSCONFIG_CMD_CREATE and fsmount(2) with FSMOUNT_CLOEXEC: a detached mount."""
+        self.call("fsconfig", sysnr.FSCONFIG, context, 6, 0, 0, 0, path=fstype)
+        return self.call("fsmount", sysnr.FSMOUNT, context, 1, attributes, path=fstype)
+
+    def close(self, fd: Argument) -> Result:
+        """close(2)."""
+        return self.call("close", sysnr.CLOSE, fd)
+
+    def write_file(self, dirfd: Argument, path: str, content: str | bytes, *, name: str | None = None) -> Result:
+        """Open (O_WRONLY) a file of procfs below `dirfd`, write `content` in one call, close it."""
+        data = os.fsencode(content)
+        fd = self.call("openat", sysnr.OPENAT, dirfd, path, os.O_WRONLY | os.O_CLOEXEC, 0, path=name or path)
+        self.call("write", sysnr.WRITE, fd, data, len(data), path=name or path)
+        return self.close(fd)
+
+    # -- wire
+
+    def encode(self) -> bytes:
+        """The request's head and payload."""
+        head = len(self.calls) * _CALL.size + len(self.relocations) * 4
+        base = head + (-head % 8)
+        payload = bytearray(base)
+        at = 0
+        for index, (op, skip, ok1, ok2, nr, kinds, values) in enumerate(self.calls):
+            if DATA in kinds:
+                values = [v + base if k == DATA else v for k, v in zip(kinds, values, strict=True)]
+            _CALL.pack_into(payload, at, op, skip, ok1, ok2, nr, kinds, index in self.returned, *values)
+            at += _CALL.size
+        relocations = [base + r for r in self.relocations]
+        struct.pack_into(f"={len(relocations)}I", payload, at, *relocations)
+        payload += self.data
+        for at in relocations:
+            struct.pack_into("=Q", payload, at, base + struct.unpack_from("=Q", payload, at)[0])
+        offset, length = self.out_range
+        first = (len(payload), len(self.calls), len(relocations), base + offset, length, 0)
+        return _REQUEST.pack(*first) + bytes(payload)
+
+
+class StepError(SyscallError):
+    """A call of a batch failed; `index` says which."""
+
+    def __init__(self, call: str, errno: int, filename: str | None, index: int) -> None:
+        super().__init__(call, errno, filename)
+        self.index = index
+
+
+class Channel:
+    """The socket to a process that serves batches."""
+
+    __slots__ = ("plain", "socket")
+
+    def __init__(self, socket: _socket.socket) -> None:
+        self.socket = socket
+        self.plain = False
+
+    def send(self, batch: Batch) -> None:
+        """Send without waiting for the answer."""
+        message = batch.encode()
+        try:
+            if batch.fds:
+                rights = struct.pack(f"={len(batch.fds)}i", *batch.fds)
+                ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)]
+                sent = self.socket.sendmsg([message[: _REQUEST.size]], ancillary, _socket.MSG_NOSIGNAL)
+            else:
+                sent = self.socket.send(message, _socket.MSG_NOSIGNAL)
+            while sent < len(message):
+                sent += self.socket.send(message[sent:], _socket.MSG_NOSIGNAL)
+        except (BrokenPipeError, ConnectionResetError) as err:
+            raise InitError("init died before it was set up") from err
+
+    def receive(self, batch: Batch) -> Reply:
+        """The answer to a batch that was sent; raises StepError for its first failing call."""
+        head, fds = self._head()
+        failed, error, ncalls, nfds, *sent = _REPLY.unpack(head)
+        results = struct.unpack(f"={ncalls}q", self._read(8 * ncalls))
+        data = self._read(batch.out_range[1])
+        if ncalls != len(batch.calls) or nfds > MAX_FDS or failed >= ncalls:
+            raise InitError("init answered with something else than was asked")
+        if failed >= 0:
+            name, path = batch.names[failed]
+            raise StepError(name, error, path, failed)
+        return Reply(results, data, tuple(sent[:nfds]), fds)
+
+    def run(self, batch: Batch) -> Reply:
+        """Send, and wait for the answer."""
+        self.send(batch)
+        return self.receive(batch)
+
+    def go(self) -> None:
+        """Answer an OP_SYNC: init may go on."""
+        self.socket.send(b"g", _socket.MSG_NOSIGNAL)
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def _head(self) -> tuple[bytes, list[int]]:
+        try:
+            head, ancillary, _, _ = self.socket.recvmsg(
+                _REPLY.size, _socket.CMSG_SPACE(4 * MAX_FDS), _socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionResetError:
+            head, ancillary = b"", []
+        fds: list[int] = []
+        for level, kind, payload in ancillary:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                fds.extend(struct.unpack(f"={len(payload) // 4}i", payload))
+        if not head:
+            raise InitError("init died before it was set up")
+        return head + self._read(_REPLY.size - len(head)), fds
+
+    def _read(self, size: int) -> bytes:
+        content = b""
+        while len(content) < size:
+            part = self.socket.recv(size - len(content))
+            if not part:
+                raise InitError("init died before it was set up")
+            content += part
+        return content
+
+
+def spawn(fds: tuple[int, ...]) -> tuple[Channel, int]:
+    """Start nsexec with `fds` as its descriptors 0..n-1: the channel to it, and its pid (our child)."""
+    from libcontainer import syscalls
+
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    try:
+        pid = syscalls.spawn(fds, theirs.fileno())
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return Channel(ours), pid

@@ -1,0 +1,23 @@
+/* Questions to the kernel about seccomp(2) that libseccomp does not answer. They change nothing. */
+#ifndef NSEXEC_SECCOMP_H
+#define NSEXEC_SECCOMP_H
+
+#include <errno.h>
+#include <linux/seccomp.h>
+#include <seccomp.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* The kernel checks the flags before it reads the program, so a known flag with no program is EFAULT (seccomp(2)). */
+static inline int nsexec_seccomp_flags_known(unsigned int flags)
+{
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, NULL) == -1 && errno == EFAULT;
+}
+
+static inline int nsexec_seccomp_action_known(uint32_t action)
+{
+	return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
+}
+
+#endif
