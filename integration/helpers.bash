@@ -1,0 +1,259 @@
+# Shared by every .bats file: the command under test, a bundle for each test, and a
+# teardown that fails a test which leaves a container, a mount or a cgroup behind.
+#
+#   PYRUNC   the command under test (default: pyrunc)
+#
+# Each test has its own directory, state root, container id ($CT) and cgroup ($CGROUP).
+# shellcheck shell=bash
+
+set -uo pipefail
+bats_require_minimum_version 1.5.0
+
+PYRUNC="${PYRUNC:-pyrunc}"
+PYRUNC="$(command -v "$PYRUNC")" || { echo "no such command: PYRUNC=${PYRUNC}" >&2; exit 1; }
+LIB="${BATS_TEST_DIRNAME}/lib"
+CGROUPS=/sys/fs/cgroup
+export PYRUNC LIB CGROUPS
+
+# --- the command ---------------------------------------------------------------------
+
+pyrunc() {
+	"$PYRUNC" --root "$ROOT" "$@"
+}
+
+# run_pyrunc [-N] ARGS: run and keep $status and $output; with -N the status must be N.
+run_pyrunc() {
+	local want=
+	if [[ $1 =~ ^-[0-9]+$ ]]; then
+		want=${1#-}
+		shift
+	fi
+	run pyrunc "$@" </dev/null 3>&-
+	_report "$want" "$@"
+}
+
+# run_detached [-N] ARGS: for create and run -d, whose container keeps our output open:
+# it goes to $OUT (the container's too), and $output is what was there when the command ended.
+run_detached() {
+	local want=
+	if [[ $1 =~ ^-[0-9]+$ ]]; then
+		want=${1#-}
+		shift
+	fi
+	status=0
+	pyrunc "$@" </dev/null >"$OUT" 2>&1 3>&- || status=$?
+	output="$(cat "$OUT")"
+	_report "$want" "$@"
+}
+
+_report() {
+	local want=$1
+	shift
+	printf '$ pyrunc %s\n(status %d) %s\n' "$*" "$status" "$output"
+	[[ -z $want || $status -eq $want ]] || {
+		echo "expected status $want"
+		return 1
+	}
+}
+
+# --- assertions ----------------------------------------------------------------------
+
+expect() { # the output holds each of these texts, quotes written plainly or as a log record escapes them
+	local text plain=${output//\\\"/\"}
+	for text in "$@"; do
+		[[ $output == *"$text"* || $plain == *"$text"* ]] || {
+			printf 'not in the output: %s\n--- output:\n%s\n' "$text" "$output"
+			return 1
+		}
+	done
+}
+
+refute() { # the output holds none of these texts
+	local text
+	for text in "$@"; do
+		[[ $output != *"$text"* ]] || {
+			printf 'should not be in the output: %s\n--- output:\n%s\n' "$text" "$output"
+			return 1
+		}
+	done
+}
+
+expect_only() { # the output is exactly this
+	[[ $output == "$1" ]] || {
+		printf 'expected: %s\n---    got: %s\n' "$1" "$output"
+		return 1
+	}
+}
+
+expect_match() { # the output matches this extended regular expression
+	[[ $output =~ $1 ]] || {
+		printf 'no match for: %s\n--- output:\n%s\n' "$1" "$output"
+		return 1
+	}
+}
+
+expect_state() { # expect_state ID STATUS
+	local got
+	got="$(pyrunc state "$1" | jq -r .status)"
+	[[ $got == "$2" ]] || {
+		echo "state of $1: expected $2, got $got"
+		return 1
+	}
+}
+
+wait_for_state() { # wait_for_state ID STATUS, up to five seconds
+	local i
+	for ((i = 0; i < 100; i++)); do
+		[[ $(pyrunc state "$1" 2>/dev/null | jq -r .status) != "$2" ]] || return 0
+		sleep 0.05
+	done
+	expect_state "$1" "$2"
+}
+
+wait_for() { # wait_for COMMAND..., up to five seconds
+	local i
+	for ((i = 0; i < 100; i++)); do
+		! "$@" >/dev/null 2>&1 || return 0
+		sleep 0.05
+	done
+	echo "never came true: $*"
+	return 1
+}
+
+nothing_left() { # nothing_left ID: no state, no cgroup
+	[[ ! -e $ROOT/$1 ]] || {
+		echo "state directory left: $ROOT/$1"
+		return 1
+	}
+	no_cgroup_left
+}
+
+no_cgroup_left() {
+	local left
+	left="$(find "$CGROUPS" -name "$CGROUP" -type d 2>/dev/null)"
+	[[ -z $left ]] || {
+		echo "cgroups left: $left"
+		return 1
+	}
+}
+
+init_pid() { # init_pid ID
+	pyrunc state "$1" | jq .pid
+}
+
+# --- the bundle ----------------------------------------------------------------------
+
+# setup_bundle [SPEC-ARGS]: $BUNDLE with a busybox root file system and a config.json from
+# `spec`, edited to need no terminal and to have its own cgroup; becomes the working directory.
+setup_bundle() {
+	ROOT="$BATS_TEST_TMPDIR/state"
+	BUNDLE="$BATS_TEST_TMPDIR/bundle"
+	OUT="$BATS_TEST_TMPDIR/out"
+	CT="ct-$BATS_TEST_NUMBER"
+	CGROUP="bats-$$-$BATS_TEST_NUMBER"
+	export ROOT BUNDLE OUT CT CGROUP
+	# A container in a user namespace reaches its root as another user of the host.
+	chmod 0755 "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR" "$BATS_TEST_TMPDIR" "$(dirname "$BATS_FILE_TMPDIR")" \
+		"$(dirname "$BATS_TEST_TMPDIR")"
+	mkdir "$BUNDLE"
+	_rootfs "$BUNDLE/rootfs"
+	cd "$BUNDLE" || return
+	"$PYRUNC" spec "$@"
+	edit --arg cgroup "/$CGROUP" '.process.terminal = false | .linux.cgroupsPath = $cgroup'
+}
+
+_rootfs() {
+	local base="$BATS_RUN_TMPDIR/rootfs" applet
+	if [[ ! -d $base ]]; then
+		mkdir -p "$base.new"/{bin,dev,etc,proc,root,sys,tmp,mnt,home/user}
+		cp "$(command -v busybox)" "$base.new/bin/busybox"
+		for applet in $(busybox --list); do
+			[[ $applet == busybox ]] || ln -s busybox "$base.new/bin/$applet"
+		done
+		chmod 1777 "$base.new/tmp"
+		printf '%s\n' 'root:x:0:0:root:/root:/bin/sh' 'user:x:1000:1000:user:/home/user:/bin/sh' \
+			>"$base.new/etc/passwd"
+		printf '%s\n' 'root:x:0:' 'tty:x:5:' 'user:x:1000:' 'staff:x:50:user' >"$base.new/etc/group"
+		mv "$base.new" "$base"
+	fi
+	cp -a "$base" "$1"
+}
+
+# edit [JQ-ARGS] FILTER: rewrite config.json.
+edit() {
+	jq "$@" config.json >config.json.new && mv config.json.new config.json
+}
+
+# script TEXT: the container runs this with sh.
+script() {
+	edit --arg text "$1" '.process.args = ["sh", "-c", $text]'
+}
+
+# writable: with a root file system that can be written.
+writable() {
+	edit '.root.readonly = false'
+}
+
+# sleeper: a container that stays until it is killed.
+sleeper() {
+	script 'trap "exit 0" TERM; while :; do sleep 0.1; done'
+}
+
+# start_sleeper [ID]: a running container.
+start_sleeper() {
+	sleeper
+	run_detached -0 run -d "${1:-$CT}"
+	expect_state "${1:-$CT}" running
+}
+
+# probe_in_rootfs: /bin/probe, a static program that shows what a shell cannot (lib/probe.c).
+probe_in_rootfs() {
+	local built="$BATS_RUN_TMPDIR/probe"
+	[[ -x $built ]] || gcc -static -O1 -o "$built" "$LIB/probe.c"
+	cp "$built" rootfs/bin/probe
+}
+
+# --- the end -------------------------------------------------------------------------
+
+# delete_all ROOT: every container of that state root.
+delete_all() {
+	local id
+	[[ -d $1 ]] || return 0
+	for id in $("$PYRUNC" --root "$1" list -q); do
+		"$PYRUNC" --root "$1" delete -f "$id"
+	done
+}
+
+# remove_cgroups: the end of what a failed test left.
+remove_cgroups() {
+	local dir pid
+	while read -r dir; do
+		while read -r pid; do
+			kill -KILL "$pid" || true
+		done <"$dir/cgroup.procs"
+		wait_for rmdir "$dir" || true
+	done < <(find "$CGROUPS" -depth -path "*/$CGROUP*" -type d)
+}
+
+teardown_bundle() {
+	local dir left
+	cd / || return
+	for dir in "$BATS_TEST_TMPDIR"/state*; do
+		delete_all "$dir"
+	done
+	no_cgroup_left || {
+		remove_cgroups
+		return 1
+	}
+	left="$(grep -F "$BATS_TEST_TMPDIR" /proc/self/mountinfo)" || return 0
+	printf 'mounts left:\n%s\n' "$left"
+	return 1
+}
+
+setup() {
+	setup_bundle
+}
+
+teardown() {
+	teardown_bundle
+}
