@@ -36,6 +36,7 @@ ffibuilder.cdef(
 
     int nsexec_seccomp_flags_known(unsigned int flags);
     int nsexec_seccomp_action_known(uint32_t action);
+    const char *nsexec_seccomp_library(void);
     """
 )
 ffibuilder.set_source(
@@ -44,7 +45,7 @@ ffibuilder.set_source(
     include_dirs=[os.path.relpath(os.path.join(HERE, "src"))],
     libraries=["seccomp"],
     # cffi's glue has parameters that it does not use.
-    extra_compile_args=["-std=gnu17", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-O2"],
+    extra_compile_args=["-std=gnu17", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-O2", "-D_GNU_SOURCE"],
     py_limited_api=True,
 )
 
