@@ -104,7 +104,7 @@ load helpers
 }
 
 @test "create: /dev/null as stdio is the container's own node" {
-	script 'for f in /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /dev/null; do stat -Lc "%d:%i" $f >>/tmp/out; done'
+	script 'for f in /proc/1/fd/0 /proc/1/fd/1 /proc/1/fd/2 /dev/null; do stat -Lc "%d:%i" $f >>/tmp/out; done'
 	writable
 	pyrunc run -d "$CT" </dev/null >/dev/null 2>&1 3>&-
 	wait_for_state "$CT" stopped

@@ -181,7 +181,7 @@ _rootfs() {
 
 # edit [JQ-ARGS] FILTER: rewrite config.json.
 edit() {
-	jq "$@" config.json >config.json.new && mv config.json.new config.json
+	jq "$@" <config.json >config.json.new && mv config.json.new config.json
 }
 
 # script TEXT: the container runs this with sh.
@@ -192,6 +192,12 @@ script() {
 # writable: with a root file system that can be written.
 writable() {
 	edit '.root.readonly = false'
+}
+
+# add_mount DESTINATION TYPE SOURCE [OPTION...]
+add_mount() {
+	edit '$ARGS.positional as $a
+		| .mounts += [{destination: $a[0], type: $a[1], source: $a[2], options: $a[3:]}]' --args "$@"
 }
 
 # sleeper: a container that stays until it is killed.
