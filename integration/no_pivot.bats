@@ -1,0 +1,43 @@
+#!/usr/bin/env bats
+# --no-pivot: MS_MOVE and chroot instead of pivot_root, as on a ramdisk.
+
+load helpers
+
+@test "no-pivot: run" {
+	script 'ls /; awk "{print \$5}" /proc/self/mountinfo'
+	run_pyrunc -0 run --no-pivot "$CT"
+	expect bin etc proc
+	refute "$BUNDLE"
+}
+
+@test "no-pivot: create, start, exec" {
+	sleeper
+	run_detached -0 create --no-pivot "$CT"
+	run_pyrunc -0 start "$CT"
+	run_pyrunc -0 exec "$CT" ls /bin/busybox
+	expect_only /bin/busybox
+}
+
+@test "no-pivot: leaving the root by chroot and .. leads nowhere" {
+	edit '(.process.capabilities.bounding, .process.capabilities.effective, .process.capabilities.permitted) += ["CAP_SYS_CHROOT"]'
+	writable
+	script "mkdir -p /tmp/x; cd /; exec chroot /tmp/../ sh -c 'ls ../../../../../..$BUNDLE'"
+	run_pyrunc run --no-pivot "$CT"
+	refute config.json
+}
+
+# newer than runc 1.1
+@test "no-pivot: a full procfs cannot be mounted by a user namespace inside" {
+	edit '.process.capabilities = ({bounding: ["CAP_SETUID"]} | .permitted = .bounding | .effective = .bounding)
+		| .linux.seccomp = null'
+	script 'unshare -Urpf mount -t proc proc /mnt; ls /mnt'
+	run_pyrunc run --no-pivot "$CT"
+	refute sysrq-trigger
+}
+
+@test "no-pivot: a private root propagation is refused" {
+	edit '.linux.rootfsPropagation = "private"'
+	run_pyrunc -1 run --no-pivot "$CT"
+	expect 'rootfsPropagation of [r]private is not safe without pivot_root'
+	nothing_left "$CT"
+}
