@@ -1,0 +1,394 @@
+"""Control groups: one interface over cgroup v1, hybrid and v2.
+
+The rule of this file: what both versions share; a back end (fs1.py, fs2.py) is imported only when it is
+needed, and what only `create` needs (resources.py, devices.py, ebpf.py) only by `set`.
+
+    manager = cgroups.new("/pod/name", "id")     paths are known from here on; nothing exists yet
+    manager.check_usable()
+    manager.create(resources)                    the directories
+    clone_fd, tasks = manager.open_for_join()    the fast way in (below), or manager.join(pid)
+    manager.set(resources)                       limits and devices
+    manager = cgroups.load(state["cgroup_paths"])    later verbs
+    manager.kill(); manager.delete()
+
+The fast way in. Writing a pid to cgroup.procs takes cgroup_threadgroup_rwsem for writing, and after an idle
+moment that waits for an RCU grace period: 7 to 15 ms. Two ways do not wait: clone3(CLONE_INTO_CGROUP) into a
+v2 directory, and, on v1, a single-threaded process writing "0" for itself to `tasks` (kernel/cgroup/cgroup.c,
+cgroup_procs_write_start).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from libcontainer.cgroups.files import BENEATH, ROOT, Tree, clean, remove
+from libcontainer.errors import Error, SyscallError, Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from typing import Any
+
+    from libcontainer.cgroups.resources import Resources, Write
+
+__all__ = ["Hierarchy", "Manager", "clean", "load", "mode", "new"]
+
+_DENIED = (errno.EPERM, errno.EACCES, errno.EROFS)
+_SIGKILL = 9
+
+
+class Hierarchy:
+    """What a mount of type `cgroup` in a container needs to know of one hierarchy.
+
+    name: of the directory below /sys/fs/cgroup, "" on v2. data: the mount data of a v1 mount ("cpu,cpuacct",
+    "name=systemd"), None for cgroup2. directory: the container's own, for a bind mount. links: the names
+    that point to it ("cpu", "cpuacct").
+    """
+
+    __slots__ = ("data", "directory", "links", "name")
+
+    def __init__(self, name: str, data: str | None, directory: str, links: list[str]) -> None:
+        self.name = name
+        self.data = data
+        self.directory = directory
+        self.links = links
+
+
+class Manager:
+    """The cgroups of one container.
+
+    paths: as state.json has them: v1 controller -> absolute directory (hybrid: "" -> the unified one),
+    v2 {"": directory}.
+    absent: rootless, and no cgroup could be made (nor is one needed): joining and limits are no-ops.
+    """
+
+    version = 0
+    _resolve = BENEATH
+
+    def __init__(
+        self, paths: dict[str, str], *, cgroups_path: str = "", name: str = "", rootless: bool = False
+    ) -> None:
+        self.paths = paths
+        self.absent = False
+        self._cgroups_path = cgroups_path
+        self._name = name
+        self._rootless = rootless
+        self._made: list[str] = []
+        self._fresh: set[str] = set()
+        self._tree = Tree(self._resolve)
+
+    # --- what the back ends differ in ---
+
+    @property
+    def _primary(self) -> str:
+        """The directory that says which processes belong to the container."""
+        raise NotImplementedError
+
+    def create(self, resources: Resources | None) -> None:
+        """Make the directories; rollback() removes just those that were made here."""
+        raise NotImplementedError
+
+    def set(self, resources: Resources, *, spec_devices: Collection[str] = (), devices: bool = True) -> None:
+        """Apply linux.resources.
+
+        Device rules get the defaults, less those whose path `spec_devices` redefines; devices=False leaves
+        them as they are (`update`).
+        """
+        raise NotImplementedError
+
+    def set_devices(self, rules: list[dict[str, Any]]) -> None:
+        """Make `rules` (complete, see devices.with_defaults) the device rules."""
+        raise NotImplementedError
+
+    def frozen(self) -> bool:
+        """Whether this cgroup (not one above it) is frozen."""
+        raise NotImplementedError
+
+    def freeze(self) -> None:
+        """Stop every process; returns when they stand."""
+        raise NotImplementedError
+
+    def thaw(self) -> None:
+        """Let them run again."""
+        raise NotImplementedError
+
+    def oom_kills(self) -> int:
+        """How many processes the kernel killed here for lack of memory; 0 where that is not counted."""
+        raise NotImplementedError
+
+    def own_mounts(self) -> list[Hierarchy]:
+        """The hierarchies, for a mount of type `cgroup`."""
+        raise NotImplementedError
+
+    def exec_targets(self, sub: list[str] | None) -> list[str]:
+        """The directories that `exec --cgroup` names, one a hierarchy; without an argument the container's
+        own."""
+        raise NotImplementedError
+
+    def open_for_join(self, directories: list[str] | None = None) -> tuple[int | None, list[int]]:
+        """(directory for CLONE_INTO_CGROUP or None, `tasks` files the new process writes "0" to).
+
+        Together they join all of `directories` (default: the container's). The caller closes the descriptors.
+        """
+        raise NotImplementedError
+
+    # --- the same on all ---
+
+    def describe_runc(self) -> dict[str, str]:
+        """name, path and scope_prefix as runc's state.json has them in config.cgroups."""
+        if self._cgroups_path:
+            return {"path": clean(self._cgroups_path), "scope_prefix": ""}
+        return {"name": self._name, "path": "", "scope_prefix": ""}
+
+    def exists(self) -> bool:
+        """Whether the container's cgroup is there."""
+        return self._tree.exists(self._primary)
+
+    def check_usable(self) -> None:
+        """Refuse a cgroup that somebody else lives in, or that would freeze our init."""
+        if not self.exists():
+            return
+        count = len(self.pids())
+        if count:
+            raise Error(f"container's cgroup is not empty: {count} process(es) found")
+        if self.frozen():
+            raise Error("container's cgroup unexpectedly frozen")
+
+    def pids(self, recursive: bool = True) -> list[int]:
+        """The container's processes, those in its sub-cgroups too; none if there is no cgroup."""
+        return self._tree.pids(self._primary, recursive)
+
+    def open_for_clone(self) -> int | None:
+        """A descriptor for CLONE_INTO_CGROUP that makes join() needless; None where there is no such
+        thing."""
+        return None
+
+    def join(self, pid: int) -> None:
+        """Move a process in."""
+        if not self.absent:
+            self.join_dirs(pid, self.exec_targets(None))
+
+    def join_dirs(self, pid: int, directories: list[str]) -> None:
+        """Move a process into each of these directories."""
+        for directory in directories:
+            self._enter(pid, directory)
+
+    def _enter(self, pid: int, directory: str) -> None:
+        """EINVAL: the process is still TASK_NEW, its fork has not finished; it soon will."""
+        for _ in range(5):
+            try:
+                return self._tree.write(f"{directory}/cgroup.procs", str(pid))
+            except SyscallError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                last = error
+            time.sleep(0.03)
+        raise last
+
+    def kill(self) -> None:
+        """SIGKILL to every process of the whole subtree."""
+        try:
+            self.freeze()
+        except (OSError, Error):
+            return self._kill_moving()
+        try:
+            _kill_each(self.pids())
+        finally:
+            self.thaw()
+
+    def _kill_moving(self) -> None:
+        """No freezer: forks may outrun one round of signals, so go on until nobody is left."""
+        for _ in range(100):
+            pids = self.pids()
+            if not pids:
+                return
+            _kill_each(pids)
+            time.sleep(0.001)
+
+    def delete(self) -> None:
+        """Remove the cgroups and what the container made below them."""
+        for path in dict.fromkeys(self.paths.values()):
+            remove(path)
+
+    def rollback(self) -> None:
+        """Undo create(): parents that others have come to use in the meantime stay."""
+        own = set(self.paths.values())
+        for path in reversed(self._made):
+            if path in own:
+                remove(path)
+            else:
+                _rmdir_if_unused(path)
+        self._made.clear()
+
+    def _mkdir(self, path: str) -> bool:
+        """Make a directory and its parents; False if it was there. A parent may vanish by another one's
+        rollback."""
+        if path == ROOT:
+            return False
+        for _ in range(5):
+            try:
+                os.mkdir(path, 0o755)
+            except FileExistsError:
+                return False
+            except FileNotFoundError:
+                self._mkdir(os.path.dirname(path))
+            except OSError as error:
+                raise SyscallError("mkdir", error.errno or 0, path) from None
+            else:
+                self._made.append(path)
+                self._fresh.add(path)
+                return True
+        raise SyscallError("mkdir", errno.ENOENT, path)
+
+    def _is_fresh(self, path: str) -> bool:
+        """Whether we made it and have not set its device rules yet. Asking is using: the answer is True
+        once."""
+        fresh = path in self._fresh
+        self._fresh.discard(path)
+        return fresh
+
+    def _put(self, directory: str, writes: list[Write]) -> None:
+        """Do the writes in order, the `late` ones that the kernel refused once more at the end."""
+        again = []
+        for write in writes:
+            try:
+                self._tree.write(f"{directory}/{write.file}", write.value)
+            except SyscallError as error:
+                if error.errno == errno.EINVAL and write.late:
+                    again.append(write)
+                elif error.errno != errno.ENOENT or not write.optional:
+                    raise self._refused(directory, write, error) from error
+        for write in again:
+            write.late = False
+        if again:
+            self._put(directory, again)
+
+    def _refused(self, _directory: str, write: Write, _error: SyscallError) -> Error:
+        return Error(f"linux.resources.{write.field}")
+
+
+class Files:
+    """The files of one cgroup directory, as resources.Look asks for them."""
+
+    __slots__ = ("_directory", "_tree")
+
+    def __init__(self, tree: Tree, directory: str) -> None:
+        self._tree = tree
+        self._directory = directory
+
+    def exists(self, file: str) -> bool:
+        return self._tree.exists(f"{self._directory}/{file}")
+
+    def read(self, file: str) -> str:
+        return self._tree.read(f"{self._directory}/{file}")
+
+
+def mode() -> str:
+    """ "v2", "hybrid" or "v1". Only a cgroup2 file system has a cgroup.controllers in its top directory."""
+    if os.path.exists(f"{ROOT}/cgroup.controllers"):
+        return "v2"
+    return "hybrid" if os.path.exists(f"{ROOT}/unified/cgroup.controllers") else "v1"
+
+
+def new(cgroups_path: str, container_id: str, *, rootless: bool = False, systemd: bool = False) -> Manager:
+    """The cgroups of a container that is about to be made."""
+    _no_systemd(systemd)
+    if mode() == "v2":
+        from libcontainer.cgroups import fs2
+
+        return fs2.new(cgroups_path, container_id, rootless=rootless)
+    from libcontainer.cgroups import fs1
+
+    return fs1.new(cgroups_path, container_id, rootless=rootless)
+
+
+def load(paths: dict[str, str], *, rootless: bool = False, systemd: bool = False) -> Manager:
+    """The cgroups of an existing container, from its state.json."""
+    _no_systemd(systemd)
+    if not paths:
+        raise Error("state.json has no cgroup paths")
+    for path in paths.values():
+        if path != clean(path) or not path.startswith(ROOT + "/"):
+            raise Error(f'invalid cgroup path "{path}": it must be clean, absolute and below {ROOT}')
+    if list(paths) == [""]:
+        from libcontainer.cgroups import fs2
+
+        return fs2.Manager2(paths, rootless=rootless)
+    from libcontainer.cgroups import fs1
+
+    return fs1.Manager1(paths, rootless=rootless)
+
+
+def _no_systemd(systemd: bool) -> None:
+    if not systemd:
+        return
+    if not os.path.isdir("/run/systemd/system"):
+        raise Unsupported("systemd not running on this host, cannot use systemd cgroups manager")
+    raise Unsupported("systemd cgroup driver is not supported")
+
+
+def own_cgroups() -> dict[str, str]:
+    """/proc/self/cgroup: the controllers of a hierarchy, as the kernel spells them ("" for v2) -> this
+    process's path."""
+    with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+        return parse_own(file.read())
+
+
+def parse_own(text: str) -> dict[str, str]:
+    """The lines "id:controllers:path"; the path may hold colons."""
+    return {controllers: path for _, controllers, path in (line.split(":", 2) for line in text.splitlines())}
+
+
+def inside(base: str, sub: str) -> str:
+    """base/sub, refused if it is not below base."""
+    path = os.path.normpath(f"{base}/{sub}")
+    if path != base and not path.startswith(base + "/"):
+        raise Error(f"bad sub cgroup path: {sub}")
+    return path
+
+
+def parse_sub(arguments: list[str]) -> dict[str, str]:
+    """The values of `exec --cgroup`: controller -> path; a path without controllers is for all ("")."""
+    found: dict[str, str] = {}
+    for argument in arguments:
+        controllers, colon, path = argument.partition(":")
+        if not colon:
+            if len(arguments) > 1:
+                raise Error(f"invalid --cgroup argument: {argument} (missing <controller>: prefix)")
+            return {"": argument}
+        for controller in controllers.split(","):
+            if not controller:
+                raise Error(f"invalid --cgroup argument: {argument} (empty <controller> prefix)")
+            if controller in found:
+                raise Error(f"invalid --cgroup argument: {argument} (controller {controller} given twice)")
+            found[controller] = path
+    return found
+
+
+def in_user_namespace() -> bool:
+    """Whether this process's user namespace is not the initial one."""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        return file.read().split() != ["0", "0", "4294967295"]
+
+
+def is_denied(error: OSError) -> bool:
+    """The errors that a rootless runtime has to expect."""
+    return error.errno in _DENIED
+
+
+def _kill_each(pids: list[int]) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, _SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def _rmdir_if_unused(path: str) -> None:
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY, errno.ENOENT):
+            raise
