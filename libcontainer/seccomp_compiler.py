@@ -78,6 +78,7 @@ _S390 = (0x00000016, 0x80000016)
 
 _EPERM = 1
 _ENOSYS = 38
+_MAX_ERRNO = 4094  # libseccomp takes less than the kernel's MAX_ERRNO
 _NOTIFY_API_LEVEL = 6
 _TREE_RULES = 32
 _MAX_ARGUMENTS = 6
@@ -139,8 +140,9 @@ def _action(path: str, name: object, errno: int | None) -> int:
     if action not in (ERRNO, TRACE):
         return action
     errno = _EPERM if errno is None else errno
-    if not 0 <= errno <= 0xFFFF:
-        raise InvalidSpec(path, f"errno {errno} is not in the range 0 to 65535")
+    greatest = _MAX_ERRNO if action == ERRNO else 0xFFFF
+    if not 0 <= errno <= greatest:
+        raise InvalidSpec(path, f"errno {errno} is not in the range 0 to {greatest}")
     return action | errno
 
 
@@ -211,6 +213,14 @@ def compile_profile(section: Mapping[str, Any]) -> tuple[bytes, int]:
         length = len(program) // INSTRUCTION_SIZE
         raise Error(f"seccomp: the filter has {length} instructions, the kernel takes {MAX_INSTRUCTIONS}")
     return program, flags
+
+
+def kernel_knows(flag: str) -> bool:
+    """Whether the running kernel has a filter flag (TSYNC, which is never passed on, always counts)."""
+    from nsexec._seccomp import lib
+
+    listener = FLAG_NEW_LISTENER if FLAGS[flag] == FLAG_WAIT_KILLABLE_RECV else 0
+    return bool(lib.nsexec_seccomp_flags_known(FLAGS[flag] | listener))
 
 
 def library() -> bytes:
@@ -296,7 +306,7 @@ class _Compiler:
         return rule.action != self.profile.default and self._number(self.native, rule.name) != -1
 
     def _every_architecture_has_one_of(self, rules: list[Rule]) -> bool:
-        """libseccomp (seen in 2.5.4) makes nonsense of a binary tree without a leaf."""
+        """libseccomp <= 2.5.3 loses the default action in a binary tree without rules (its issue 370)."""
         return all(any(self._number(token, rule.name) >= 0 for rule in rules) for token in self.architectures)
 
     def _add_rule(self, context: _Context, rule: Rule) -> None:
@@ -348,7 +358,7 @@ def assemble_enosys_stub(greatest: Mapping[int, list[int]]) -> bytes:
 def _enosys_section(architecture: int, numbers: list[int]) -> list[Instruction]:
     body: list[Instruction] = [_LOAD_NUMBER]
     if architecture in _S390:
-        # The number of s390's long gone setup(2), and what a call is that passes its number in a register.
+        # There 0 is setup(2), which no kernel has any more; svc 0 (the number is in a register) looks the same.
         body.append((_JUMP_IF_EQUAL, _TO_ENOSYS, 0, 0))
     if len(numbers) > 1:  # x86_64 and x32: the smaller is x86_64's
         body.append((_JUMP_IF_SET, 1, 0, _X32_BIT))
