@@ -5,8 +5,7 @@ load helpers
 
 @test "env: exactly what the config says, and HOME" {
 	edit '.process.env = ["PATH=/bin", "ONE=1", "TWO=a=b c"] | .process.args = ["env"]'
-	run env SECRET=host "$PYRUNC" --root "$ROOT" run "$CT" </dev/null 3>&-
-	[[ $status -eq 0 ]]
+	run_command -0 env SECRET=host "$PYRUNC" --root "$ROOT" run "$CT"
 	expect_only $'PATH=/bin\nONE=1\nTWO=a=b c\nHOME=/root'
 }
 

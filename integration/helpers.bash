@@ -21,15 +21,26 @@ pyrunc() {
 	"$PYRUNC" --root "$ROOT" "$@"
 }
 
-# run_pyrunc [-N] ARGS: run and keep $status and $output; with -N the status must be N.
-run_pyrunc() {
+# run_command [-N] COMMAND...: run, with neither input nor bats' own descriptor, and keep $status,
+# $output and $lines; with -N the status must be N.
+run_command() {
 	local want=
 	if [[ $1 =~ ^-[0-9]+$ ]]; then
 		want=${1#-}
 		shift
 	fi
-	run pyrunc "$@" </dev/null 3>&-
+	status=0
+	output="$("$@" </dev/null 2>&1 3>&-)" || status=$?
+	IFS=$'\n' read -r -d '' -a lines <<<"$output" || true
 	_report "$want" "$@"
+}
+
+run_pyrunc() { # run_pyrunc [-N] ARGS
+	if [[ $1 =~ ^-[0-9]+$ ]]; then
+		run_command "$1" pyrunc "${@:2}"
+	else
+		run_command pyrunc "$@"
+	fi
 }
 
 # run_detached [-N] ARGS: for create and run -d, whose container keeps our output open:
@@ -43,13 +54,13 @@ run_detached() {
 	status=0
 	pyrunc "$@" </dev/null >"$OUT" 2>&1 3>&- || status=$?
 	output="$(cat "$OUT")"
-	_report "$want" "$@"
+	_report "$want" pyrunc "$@"
 }
 
 _report() {
 	local want=$1
 	shift
-	printf '$ pyrunc %s\n(status %d) %s\n' "$*" "$status" "$output"
+	printf '$ %s\n(status %d) %s\n' "$*" "$status" "$output"
 	[[ -z $want || $status -eq $want ]] || {
 		echo "expected status $want"
 		return 1

@@ -98,8 +98,7 @@ show() { # show PATH: the container prints that mount's line of mountinfo
 	mkdir source
 	show /mnt
 	add_mount /mnt bind "$BUNDLE/source" bind
-	run unshare -m sh -c 'mount -t tmpfs -o nosuid,nodev,noexec none source && exec "$PYRUNC" --root "$ROOT" run "$CT"' </dev/null 3>&-
-	[[ $status -eq 0 ]]
+	run_command -0 unshare -m sh -c 'mount -t tmpfs -o nosuid,nodev,noexec none source && exec "$PYRUNC" --root "$ROOT" run "$CT"'
 	expect ' rw,nosuid,nodev,noexec,relatime '
 }
 
@@ -107,8 +106,7 @@ show() { # show PATH: the container prints that mount's line of mountinfo
 	mkdir source
 	show /mnt
 	add_mount /mnt bind "$BUNDLE/source" bind ro
-	run unshare -m sh -c 'mount -t tmpfs -o nosuid,nodev,noexec none source && exec "$PYRUNC" --root "$ROOT" run "$CT"' </dev/null 3>&-
-	[[ $status -eq 0 ]]
+	run_command -0 unshare -m sh -c 'mount -t tmpfs -o nosuid,nodev,noexec none source && exec "$PYRUNC" --root "$ROOT" run "$CT"'
 	expect ' ro,relatime '
 }
 
@@ -117,8 +115,7 @@ show() { # show PATH: the container prints that mount's line of mountinfo
 	mkdir source
 	show /mnt
 	add_mount /mnt bind "$BUNDLE/source" bind rw
-	run unshare -m sh -c 'mount -t tmpfs -o ro none source && exec "$PYRUNC" --root "$ROOT" run "$CT"' </dev/null 3>&-
-	[[ $status -eq 0 ]]
+	run_command -0 unshare -m sh -c 'mount -t tmpfs -o ro none source && exec "$PYRUNC" --root "$ROOT" run "$CT"'
 	expect ' rw,relatime '
 }
 
@@ -136,9 +133,8 @@ show() { # show PATH: the container prints that mount's line of mountinfo
 	add_mount /one bind "$BUNDLE/source" rbind
 	add_mount /two bind "$BUNDLE/source" bind
 	script 'ls /one/sub; ls /two/sub'
-	run unshare -m sh -c 'mkdir source/sub && mount -t tmpfs none source/sub && touch source/sub/inner &&
-		exec "$PYRUNC" --root "$ROOT" run "$CT"' </dev/null 3>&-
-	[[ $status -eq 0 ]]
+	run_command -0 unshare -m sh -c 'mkdir source/sub && mount -t tmpfs none source/sub && touch source/sub/inner &&
+		exec "$PYRUNC" --root "$ROOT" run "$CT"'
 	expect_only inner
 }
 
@@ -148,8 +144,8 @@ show() { # show PATH: the container prints that mount's line of mountinfo
 	add_mount /one bind "$BUNDLE/source" rbind ro
 	add_mount /two bind "$BUNDLE/source" rbind rro
 	script 'touch /one/x; touch /one/sub/x && echo written; touch /two/x; touch /two/sub/y'
-	run unshare -m sh -c 'mkdir source/sub && mount -t tmpfs none source/sub &&
-		exec "$PYRUNC" --root "$ROOT" run "$CT"' </dev/null 3>&-
+	run_command unshare -m sh -c 'mkdir source/sub && mount -t tmpfs none source/sub &&
+		exec "$PYRUNC" --root "$ROOT" run "$CT"'
 	expect '/one/x: Read-only' written '/two/x: Read-only' '/two/sub/y: Read-only'
 }
 
@@ -158,8 +154,8 @@ show() { # show PATH: the container prints that mount's line of mountinfo
 	mkdir source
 	add_mount /mnt bind "$BUNDLE/source" rbind rnoexec rnodev rnosuid rnoatime
 	script 'grep " /mnt" /proc/self/mountinfo'
-	run unshare -m sh -c 'mkdir source/sub && mount -t tmpfs none source/sub &&
-		exec "$PYRUNC" --root "$ROOT" run "$CT"' </dev/null 3>&-
+	run_command unshare -m sh -c 'mkdir source/sub && mount -t tmpfs none source/sub &&
+		exec "$PYRUNC" --root "$ROOT" run "$CT"'
 	[[ $(grep -c ' rw,nosuid,nodev,noexec,noatime ' <<<"$output") -eq 2 ]]
 }
 
@@ -419,9 +415,8 @@ show() { # show PATH: the container prints that mount's line of mountinfo
 	add_mount /unbindable bind "$BUNDLE/source" bind unbindable
 	script 'for at in private shared slave unbindable; do
 		echo "$at: $(awk -v at=/$at "\$5 == at {print \$7}" /proc/self/mountinfo)"; done'
-	run unshare -m sh -c 'mount -t tmpfs none source && mount --make-shared source &&
-		exec "$PYRUNC" --root "$ROOT" run "$CT"' </dev/null 3>&-
-	[[ $status -eq 0 ]]
+	run_command -0 unshare -m sh -c 'mount -t tmpfs none source && mount --make-shared source &&
+		exec "$PYRUNC" --root "$ROOT" run "$CT"'
 	expect 'private: -' 'shared: shared:' 'slave: master:' 'unbindable: unbindable'
 }
 
@@ -429,9 +424,8 @@ show() { # show PATH: the container prints that mount's line of mountinfo
 	mkdir source
 	add_mount /mnt bind "$BUNDLE/source" rbind rslave
 	script 'until [ -e /mnt/sub/late ]; do sleep 0.05; done; echo arrived'
-	run unshare -m sh -c 'mkdir source/sub; mount -t tmpfs none source && mount --make-shared source && mkdir source/sub
-		timeout 10 "$PYRUNC" --root "$ROOT" run "$CT" & sleep 0.5; mount -t tmpfs none source/sub; touch source/sub/late; wait $!' </dev/null 3>&-
-	[[ $status -eq 0 ]]
+	run_command -0 unshare -m sh -c 'mkdir source/sub; mount -t tmpfs none source && mount --make-shared source && mkdir source/sub
+		timeout 10 "$PYRUNC" --root "$ROOT" run "$CT" & sleep 0.5; mount -t tmpfs none source/sub; touch source/sub/late; wait $!'
 	expect arrived
 }
 

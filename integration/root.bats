@@ -26,8 +26,7 @@ load helpers
 
 @test "root: relative paths" {
 	script 'echo hello'
-	run "$PYRUNC" --root relative run "$CT" </dev/null 3>&-
-	[[ $status -eq 0 ]]
+	run_command -0 "$PYRUNC" --root relative run "$CT"
 	[[ -d relative ]]
 }
 
@@ -44,8 +43,7 @@ load helpers
 @test "root: a file" {
 	touch file
 	script true
-	run "$PYRUNC" --root "$PWD/file" run "$CT" </dev/null 3>&-
-	[[ $status -eq 1 ]]
+	run_command -1 "$PYRUNC" --root "$PWD/file" run "$CT"
 	expect 'not a directory'
 }
 

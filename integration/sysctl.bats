@@ -47,7 +47,7 @@ load helpers
 }
 
 @test "sysctl: a network namespace joined by path that is the host's own" {
-	edit '.linux.namespaces |= map(if .type == "network" then .path = "/proc/1/ns/net" else . end)
+	edit --arg path "/proc/$$/ns/net" '.linux.namespaces |= map(if .type == "network" then .path = $path else . end)
 		| .linux.sysctl = {"net.ipv4.ip_forward": "1"}'
 	run_pyrunc -1 run "$CT"
 	expect 'not allowed in host network namespace'
