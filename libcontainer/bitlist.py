@@ -50,7 +50,7 @@ def _trailing_zeros(value: int) -> int:
 
 
 def words(mask: int, at_least: int = 16) -> list[int]:
-    """The mask as 64-bit words, lowest first, as Go's unix.CPUSet is stored (1024 bits unless more are needed)."""
+    """The mask as 64-bit words, lowest first: Go's unix.CPUSet, 1024 bits unless more are needed."""
     count = max(at_least, -(-mask.bit_length() // _WORD))
     return [mask >> _WORD * index & (1 << _WORD) - 1 for index in range(count)]
 

@@ -1,21 +1,19 @@
 """A spec as the `config` member of runc's state.json, so that runc can work on our containers.
 
-The member names and types are those of runc's Go structures: kinds, actions and operators are numbers, a list that is
-absent is null or missing. saved_config reads it back.
+The member names and types are those of runc's Go structures: kinds, actions and operators are numbers, a list that
+is absent is null or missing. saved_config reads it back.
 """
 
 from __future__ import annotations
 
-import math
 import os
 
-from libcontainer import bitlist
+from libcontainer import bitlist, personality
 from libcontainer.errors import InvalidSpec
 from libcontainer.mount_options import MS_BIND, MS_RDONLY, PROPAGATION, parse
 from libcontainer.saved_config import NAMESPACES
 from libcontainer.spec_linux import (
     MEMORY_POLICIES,
-    PERSONALITIES,
     SECCOMP_ACTIONS,
     SECCOMP_ARCHITECTURES,
     SECCOMP_OPERATORS,
@@ -63,8 +61,8 @@ def to_runc(
 ) -> dict[str, Any]:
     """runc's configuration object for a validated spec.
 
-    `cgroup` overrides members of the cgroup object (name, parent, path, scope_prefix, owner_uid) that follow from the
-    spec and the id.
+    `cgroup` overrides members of the cgroup object (name, parent, path, scope_prefix, owner_uid) that follow from
+    the spec and the id.
     """
     linux: Linux = spec.get("linux", {})
     config = {
@@ -212,7 +210,10 @@ def _networks(linux: Linux) -> list[dict[str, Any]] | None:
 
 
 def cgroup_location(spec: Spec, id: str, systemd: bool) -> dict[str, str]:
-    """Name, parent, path and scope prefix of the cgroup; linux.cgroupsPath is a path, or SLICE:PREFIX:NAME for systemd."""
+    """Name, parent, path and scope prefix of the cgroup.
+
+    linux.cgroupsPath is a path, or SLICE:PREFIX:NAME for systemd.
+    """
     path = spec.get("linux", {}).get("cgroupsPath", "")
     if not path:
         return {"name": id, "path": "", "scope_prefix": "runc" if systemd else ""}
@@ -236,7 +237,7 @@ def clean_path(path: str) -> str:
 
 
 def cgroup_owner(spec: Spec) -> dict[str, int]:
-    """owner_uid: who may make cgroups below the container's own, if it has a private and writable view of them."""
+    """owner_uid: who may make cgroups below the container's own, if its view of them is private and writable."""
     linux: Linux = spec.get("linux", {})
     private = any(ns.get("type") == "cgroup" and not ns.get("path") for ns in linux.get("namespaces", ()))
     if not private or not any(_is_writable_cgroup(mount) for mount in spec.get("mounts", ())):
@@ -298,6 +299,8 @@ def _resources(linux: Linux) -> dict[str, Any]:
             members[name] = value
     members.update(_other_resources(resources))
     if "cpu_shares" in members:
+        from libcontainer.cgroups.resources import cpu_weight
+
         members["cpu_weight"] = cpu_weight(members["cpu_shares"])
     return members
 
@@ -323,18 +326,6 @@ def _other_resources(resources: Resources) -> dict[str, Any]:
     if resources.get("unified"):
         members["unified"] = resources["unified"]
     return members
-
-
-def cpu_weight(shares: int) -> int:
-    """cpu.weight (1..10000) for cpu.shares (2..262144): a parabola through (2, 1), (1024, 100) and (262144, 10000)."""
-    if shares == 0:
-        return 0
-    if shares <= 2:
-        return 1
-    if shares >= 262144:
-        return 10000
-    power = math.log2(shares)
-    return math.ceil(10 ** ((power * power + 125 * power) / 612 - 7 / 34))
 
 
 def _hooks(spec: Spec) -> dict[str, list[dict[str, Any]] | None]:
@@ -395,7 +386,7 @@ def _optional(linux: Linux) -> dict[str, Any]:
     if linux.get("timeOffsets"):
         members["time_offsets"] = linux["timeOffsets"]
     if "personality" in linux:
-        members["personality"] = {"domain": PERSONALITIES[linux["personality"]["domain"]]}
+        members["personality"] = {"domain": personality.value(linux["personality"])}
     if "memoryPolicy" in linux:
         bits, nodes = memory_policy(linux["memoryPolicy"])
         mode = MEMORY_POLICIES[linux["memoryPolicy"]["mode"]]

@@ -71,7 +71,7 @@ def _mount(destination: str, kind: str, source: str, options: str) -> Mount:
 
 
 def _rootless_mounts() -> list[Mount]:
-    """A user without privileges may not mount a sysfs of somebody's network namespace, nor own ids that are not mapped."""
+    """Without privileges there is no sysfs of somebody's network namespace, and no id that is not mapped."""
     mounts = [_mount(*(_HOST_SYS if row[0] == "/sys" else row)) for row in _MOUNTS]
     for mount in mounts:
         if "options" in mount:

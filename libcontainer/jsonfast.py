@@ -1,7 +1,7 @@
 """JSON without the json package: the interpreter's own C scanner and encoder (_json), driven directly.
 
-The json package costs 3 to 4 ms to import, more than starting a container; this module costs nothing. What it returns
-is what json returns. Whatever goes wrong is done again by json, so that errors are json's own.
+The json package costs 3 to 4 ms to import, more than starting a container; this module costs nothing. What it
+returns is what json returns. Whatever goes wrong is done again by json, so that errors are json's own.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def loads(text: str | bytes) -> Any:
 
 
 def dumps(value: object, indent: str | int | None = None) -> str:
-    """One line without blanks, or, with `indent` (a string, or a number of blanks), a line a member as json does it."""
+    """One line without blanks; with `indent` (a string, or a number of blanks) a line a member, as json does it."""
     try:
         if indent is None:
             return "".join(_encode(value, 0))

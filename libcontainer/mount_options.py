@@ -1,4 +1,4 @@
-"""The words of a mount's `options` (runtime-spec, "Mounts"): mount(2) flags, propagation, recursive attributes, data.
+"""The words of a mount's `options` (runtime-spec, "Mounts"): flags, propagation, recursive attributes, data.
 
 Pure: words in, numbers out. What is no word of the tables is data for the filesystem, as mount(8) has it.
 """
@@ -129,10 +129,14 @@ _ATTRIBUTES = (
 class MountOptions:
     """What the words of one mount ask for.
 
-    flags        MS_* to set                         cleared      MS_* that a word such as "rw" took away on purpose
-    propagation  MS_* of one mount(2) call each      data         words for the filesystem
-    rec_set      MOUNT_ATTR_* for mount_setattr(AT_RECURSIVE)     rec_clear    the same, to clear
-    extensions   the runtime's own words (tmpcopyup)              idmap        None, "idmap" or "ridmap"
+    flags        MS_* to set
+    cleared      MS_* that a word such as "rw" took away on purpose
+    propagation  MS_*, for one mount(2) call each
+    data         words for the filesystem
+    rec_set      MOUNT_ATTR_* for mount_setattr(AT_RECURSIVE), to set
+    rec_clear    the same, to clear
+    extensions   the runtime's own words (tmpcopyup)
+    idmap        None, "idmap" or "ridmap"
     """
 
     __slots__ = ("cleared", "data", "extensions", "flags", "idmap", "propagation", "rec_clear", "rec_set")
@@ -184,12 +188,12 @@ def parse(options: list[str]) -> MountOptions:
 
 
 def known_options() -> list[str]:
-    """The words that are not left to the filesystem, sorted; `features` reports them (its readers expect no ID maps)."""
+    """The words that are not left to the filesystem, sorted, as `features` reports them (without ID maps)."""
     return sorted([*_SET, *_CLEAR, *PROPAGATION, *_REC_SET, *_REC_CLEAR, *_REC_ATIME, *_EXTENSIONS])
 
 
 def attributes(flags: int) -> int:
-    """MS_* as MOUNT_ATTR_* (a new mount's attributes; the order of the atime flags is that of path_mount() in the kernel)."""
+    """MS_* as MOUNT_ATTR_* of a new mount; which atime flag wins is as in path_mount() of the kernel."""
     attr = 0
     for flag, attribute in _ATTRIBUTES:
         if flags & flag:

@@ -1,4 +1,4 @@
-"""The documents of the runtime specification as types; for annotations only, nothing imports this at run time."""
+"""The documents of the runtime specification as types, for annotations: nothing imports this at run time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What exec, kill and delete need from the `config` member of a state.json, written by runc or by us.
 
-Everything comes back in the form of the OCI specification, so that one code serves init and exec. Each member is
-converted when it is asked for: most commands want two or three.
+Everything comes back in the form of the OCI specification, so that one code serves init and exec. Each member
+is converted when it is asked for: most commands want two or three.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _BUNDLE = "bundle"
 
 
 class SavedConfig:
-    """A view of `raw`, the config object itself. An absent member is None, or empty where absence says nothing else."""
+    """A view of `raw`, the config object. An absent member is None, or empty where absence says nothing else."""
 
     __slots__ = ("raw",)
 
@@ -72,7 +72,7 @@ class SavedConfig:
         return any(entry["type"] == NAMESPACES[kind] for entry in self._list("namespaces"))
 
     def namespace_path(self, kind: str) -> str | None:
-        """The path that was joined, "" if the namespace was made, None if the config has no such namespace."""
+        """The path that was joined, "" if the namespace was made, None if the config has none."""
         for entry in self._list("namespaces"):
             if entry["type"] == NAMESPACES[kind]:
                 return str(entry.get("path", ""))
@@ -153,11 +153,10 @@ class SavedConfig:
 
     @property
     def rlimits(self) -> list[Rlimit]:
-        from libcontainer.spec_process import RLIMITS
+        from libcontainer.rlimits import NAMES
 
-        names = {number: name for name, number in RLIMITS.items()}
         return [
-            {"type": names[entry["type"]], "hard": entry["hard"], "soft": entry["soft"]}
+            {"type": NAMES[entry["type"]], "hard": entry["hard"], "soft": entry["soft"]}
             for entry in self._list("rlimits")
         ]
 
@@ -187,10 +186,10 @@ class SavedConfig:
         saved = self.raw.get("personality")
         if saved is None:
             return None
-        from libcontainer.spec_linux import PERSONALITIES
+        from libcontainer.personality import DOMAINS
 
         number = saved.get("domain", 0)
-        return {"domain": next(name for name, value in PERSONALITIES.items() if value == number)}
+        return {"domain": next(name for name, value in DOMAINS.items() if value == number)}
 
     @property
     def memory_policy(self) -> MemoryPolicy | None:
@@ -212,7 +211,7 @@ class SavedConfig:
     def exec_process(self, process: Process) -> Process:
         """`process` with what it leaves out and a process in this container has nevertheless.
 
-        Umask, personality, memory policy, seccomp and the OOM score are not part of it: exec takes those from here.
+        Umask, personality, memory policy, seccomp and the OOM score are no part of it: exec asks this object.
         """
         saved = {
             "capabilities": self.capabilities,

@@ -1,8 +1,8 @@
-"""Read config.json, a process file or a resources file into plain dicts with the specification's own field names.
+"""Read config.json, a process file or a resources file into plain dicts with the specification's field names.
 
-One walk along the tables of spec_schema. As Go's decoder does for runc, names match in any case, a later member wins,
-unknown members are dropped and null is the same as absent; a wrong type or a number out of range is an InvalidSpec that
-names the JSON path. Explicit zeros stay. What the values mean is checked by `validate`.
+One walk along the tables of spec_schema. As Go's decoder does for runc, names match in any case, a later member
+wins, unknown members are dropped and null is the same as absent; a wrong type or a number out of range is an
+InvalidSpec that names the JSON path. Explicit zeros stay. What the values mean is checked by `validate`.
 """
 
 from __future__ import annotations

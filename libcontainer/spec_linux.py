@@ -1,4 +1,4 @@
-"""What the linux section of config.json must satisfy, but for namespaces and their maps; runtime-spec, "Linux".
+"""What the linux section of config.json must satisfy, but for namespaces and maps; runtime-spec, "Linux".
 
 `spaces` maps the type of each namespace of the container to its path ("" for a new one).
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from libcontainer import bitlist
+from libcontainer import bitlist, personality, sysctl
 from libcontainer.errors import InvalidSpec
 from libcontainer.mount_options import MS_PRIVATE, PROPAGATION
 from libcontainer.spec_process import without_null_bytes
@@ -36,9 +36,6 @@ MEMORY_POLICY_FLAGS = {
 }
 _WITHOUT_NODES = ("MPOL_DEFAULT", "MPOL_LOCAL")
 _MAY_HAVE_NODES = ("MPOL_PREFERRED",)
-
-# linux/personality.h
-PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
 
 SECCOMP_ARCHITECTURES = {  # the specification's names and libseccomp's
     "SCMP_ARCH_X86": "x86",
@@ -99,7 +96,7 @@ _IPC_SYSCTLS = (
     "kernel.shmmni",
     "kernel.shm_rmid_forced",
 )
-_SWAPPED = {ord("."): "/", ord("/"): "."}
+_DOTTED = {ord("/"): ".", ord("."): "/"}
 
 
 def validate_linux(linux: Linux, spaces: Mapping[str, str], *, no_pivot: bool) -> None:
@@ -110,7 +107,8 @@ def validate_linux(linux: Linux, spaces: Mapping[str, str], *, no_pivot: bool) -
     _devices(linux.get("devices", ()))
     _device_rules(linux.get("resources", {}).get("devices", ()))
     _propagation(linux.get("rootfsPropagation", ""), no_pivot)
-    _personality(linux.get("personality"))
+    if "personality" in linux:
+        personality.value(linux["personality"])
     if "memoryPolicy" in linux:
         memory_policy(linux["memoryPolicy"])
     if "seccomp" in linux:
@@ -119,23 +117,10 @@ def validate_linux(linux: Linux, spaces: Mapping[str, str], *, no_pivot: bool) -
     without_null_bytes("linux.mountLabel", linux.get("mountLabel", ""))
 
 
-def sysctl_path(name: str) -> str:
-    """The file of a sysctl below /proc/sys.
-
-    The first separator decides, sysctl.d(5): after a dot the other dots separate too and a slash stands for a dot of a
-    name ("net.ipv4.conf.eth0/1.forwarding"); a name that begins with slashes is the path.
-    """
-    separator = next((letter for letter in name if letter in "./"), ".")
-    return name.translate(_SWAPPED) if separator == "." else name
-
-
 def _sysctl(name: str, value: str, spaces: Mapping[str, str]) -> None:
     where = f'linux.sysctl["{name}"]'
-    without_null_bytes(where, name, value)
-    path = sysctl_path(name)
-    if {"", ".", ".."}.intersection(path.split("/")):
-        raise InvalidSpec(where, f'sysctl "{name}" is not a name')
-    reason = _sysctl_objection(path.translate(_SWAPPED), spaces)
+    without_null_bytes(where, value)
+    reason = _sysctl_objection(sysctl.normalise(name, where).translate(_DOTTED), spaces)
     if reason:
         raise InvalidSpec(where, reason)
 
@@ -210,13 +195,6 @@ def _propagation(word: str, no_pivot: bool) -> None:
         )
 
 
-def _personality(personality: Mapping[str, Any] | None) -> None:
-    if personality is not None and personality.get("domain", "") not in PERSONALITIES:
-        raise InvalidSpec(
-            "linux.personality.domain", f"unknown personality domain {personality.get('domain', '')}"
-        )
-
-
 def memory_policy(policy: MemoryPolicy) -> tuple[int, int]:
     """The mode (with its flags) and the node mask that set_mempolicy(2) takes."""
     mode = policy.get("mode", "")
@@ -275,7 +253,7 @@ def _seccomp_head(profile: Mapping[str, Any]) -> None:
 def _seccomp_rule(where: str, rule: Mapping[str, Any]) -> None:
     action = rule.get("action", "")
     _one_of(f"{where}.action", action, SECCOMP_ACTIONS, "action")
-    # The listener's descriptor is handed over with write(2): waiting for the agent there would be waiting for ever.
+    # The listener's descriptor is handed over with write(2): waiting for the agent there would never end.
     if action == "SCMP_ACT_NOTIFY" and "write" in rule.get("names", ()):
         raise InvalidSpec(f"{where}.names", "SCMP_ACT_NOTIFY cannot be used for the write syscall")
     for index, argument in enumerate(rule.get("args", ())):

@@ -1,8 +1,8 @@
 """What a whole config.json must satisfy before anything is made; runtime-spec and what runc adds to it.
 
-A rule raises InvalidSpec with the JSON path. What this runtime does not do is refused here, never dropped. The file
-system is asked only where the rule is about it: the rootfs, namespace files, SELinux. Limits on resources depend on
-the cgroup version and are checked by the cgroups package.
+A rule raises InvalidSpec with the JSON path. What this runtime does not do is refused here, never dropped. The
+file system is asked only where the rule is about it: the rootfs, namespace files, SELinux. Limits on resources
+depend on the cgroup version and are checked by the cgroups package.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def validate(
 
 
 def check_joined_mappings(linux: Linux, uids: Sequence[IDMapping], gids: Sequence[IDMapping]) -> None:
-    """A user namespace that is joined by path may be described, but then as it is: `uids` and `gids` are its real maps."""
+    """A user namespace that is joined may be described, but as it is: `uids` and `gids` are its real maps."""
     for field, given, real in (
         ("uidMappings", linux.get("uidMappings"), uids),
         ("gidMappings", linux.get("gidMappings"), gids),

@@ -121,7 +121,7 @@ def _write_all(descriptor: int, text: bytes) -> None:
 
 
 def process_stat(pid: int) -> tuple[str, int] | None:
-    """State letter and start time (field 22 of /proc/PID/stat, in clock ticks); None without such a process."""
+    """State letter and start time (field 22 of /proc/PID/stat, clock ticks); None without such a process."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
             line = file.readall()
