@@ -184,6 +184,12 @@ class Batch:
         """Append the system call `nr`; `name` and `path` word its failure."""
         return self.op(OP_SYSCALL, nr, arguments, name, path, ok, skip)
 
+    def tolerate(self, result: Result, *errnos: int) -> None:
+        """Let an appended call fail with one of (at most two) errnos."""
+        op, skip, _, _, nr, kinds, values = self.calls[result.index]
+        first, second = (*errnos, 0)[:2]
+        self.calls[result.index] = (op, skip, first, second, nr, kinds, values)
+
     def send_back(self, result: Result) -> None:
         """The reply brings the descriptor that this call returned."""
         self.returned.add(result.index)

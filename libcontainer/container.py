@@ -1,0 +1,305 @@
+"""Container: what a program does with containers. Each verb's work is in the module named after it.
+
+    container = Container.create("web", bundle="/srv/web", root="/run/user/0/mine")
+    container.start()
+    container.exec({"args": ["id"], "cwd": "/", ...}).wait()
+    container.signal(15)
+    container.wait()
+    container.delete()
+
+Status is derived from the kernel (pid, start time, cgroup, exec.fifo) each time, never stored.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+
+from libcontainer import cgroups, config
+from libcontainer.errors import ContainerNotExist, ContainerNotRunning, Error
+from libcontainer.state import State, check_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from libcontainer.cgroups import Manager
+    from libcontainer.process import Process
+
+DEFAULT_ROOT = "/run/runc"
+FIFO = "exec.fifo"
+OCI_VERSION = "1.3.0"
+SIGKILL = 9
+
+CREATED, RUNNING, PAUSED, STOPPED = "created", "running", "paused", "stopped"
+
+
+def quiet(level: str, message: str, **fields: object) -> None:
+    """The default log: nowhere."""
+
+
+class Container:
+    """One container of a state root. Not to be used from two threads at once; different containers may be."""
+
+    __slots__ = ("_init", "cgroup", "directory", "id", "log", "root", "state")
+
+    def __init__(
+        self, container_id: str, root: str, state: State, *, log: Callable[..., None] | None = None
+    ) -> None:
+        self.id = container_id
+        self.root = root
+        self.directory = os.path.join(root, container_id)
+        self.state = state
+        self.log = log or quiet
+        self._init: Process | None = None
+        self.cgroup: Manager = cgroups.load(
+            state.cgroup_paths,
+            rootless=bool(state.config.get("rootless_cgroups")),
+            systemd=config.uses_systemd(state.config),
+        )
+
+    # -- making and finding
+
+    @classmethod
+    def create(
+        cls,
+        container_id: str,
+        *,
+        root: str = DEFAULT_ROOT,
+        bundle: str = ".",
+        spec: dict[str, Any] | None = None,
+        stdio: tuple[int, int, int] = (0, 1, 2),
+        extra_fds: Sequence[int] = (),
+        listen_fds: int = 0,
+        console_socket: str | None = None,
+        console: Callable[[int, str], None] | None = None,
+        pidfd_socket: str | None = None,
+        notify_socket: str | None = None,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        rootless_euid: bool | None = None,
+        rootless_cgroups: bool | None = None,
+        systemd_cgroup: bool = False,
+        log: Callable[..., None] | None = None,
+    ) -> Container:
+        """Make a container that waits for start().
+
+        `spec` is the decoded config.json; without it `bundle`/config.json is read. `stdio` and
+        `extra_fds` become descriptors 0, 1, 2, 3, ... of the process; the first `listen_fds` of the extra ones are announced
+        as LISTEN_FDS. A process with a terminal needs a `console_socket` to send the master to, or a `console`
+        function that gets it and the terminal's name. Raises Error; nothing half-made stays.
+        """
+        from libcontainer import container_create
+
+        options = container_create.Options(
+            stdio=(*stdio, *extra_fds),
+            listen_fds=listen_fds,
+            console_socket=console_socket,
+            console=console,
+            pidfd_socket=pidfd_socket,
+            notify_socket=notify_socket,
+            no_pivot=no_pivot,
+            no_new_keyring=no_new_keyring,
+            rootless_euid=rootless_euid,
+            rootless_cgroups=rootless_cgroups,
+            systemd_cgroup=systemd_cgroup,
+            log=log or quiet,
+        )
+        return container_create.create(container_id, root, bundle, spec, options)
+
+    @classmethod
+    def load(
+        cls, container_id: str, *, root: str = DEFAULT_ROOT, log: Callable[..., None] | None = None
+    ) -> Container:
+        """The container with this id; ContainerNotExist if there is none."""
+        check_id(container_id)
+        state = State.load(os.path.join(root, container_id))
+        return cls(container_id, root, state, log=log)
+
+    @classmethod
+    def list(cls, *, root: str = DEFAULT_ROOT) -> list[Container]:
+        """All containers of a state root that can be loaded, by name."""
+        found = []
+        for container_id in list_ids(root):
+            try:
+                found.append(cls.load(container_id, root=root))
+            except Error:
+                continue  # deleted meanwhile, or not ours
+        return found
+
+    # -- looking
+
+    def status(self) -> str:
+        """created, running, paused or stopped."""
+        if self.cgroup.frozen():
+            return PAUSED
+        if not self.state.is_alive():
+            return STOPPED
+        return CREATED if os.path.exists(os.path.join(self.directory, FIFO)) else RUNNING
+
+    @property
+    def pid(self) -> int:
+        """The host's pid of init, 0 if it has ended."""
+        return self.state.init_process_pid if self.state.is_alive() else 0
+
+    @property
+    def bundle(self) -> str:
+        return config.bundle(self.state.config)
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        return config.annotations(self.state.config)
+
+    def to_state(self) -> dict[str, Any]:
+        """The document that `state` prints."""
+        status = self.status()
+        document: dict[str, Any] = {
+            "ociVersion": OCI_VERSION,
+            "id": self.id,
+            "pid": 0 if status == STOPPED else self.state.init_process_pid,
+            "status": status,
+            "bundle": self.bundle,
+            "rootfs": config.rootfs(self.state.config),
+            "created": self.state.created,
+        }
+        if self.annotations:
+            document["annotations"] = self.annotations
+        document["owner"] = ""
+        return document
+
+    def hook_state(self, status: str, pid: int | None) -> dict[str, Any]:
+        """The state object of the runtime specification, for hooks and seccomp agents."""
+        from libcontainer.hooks import state_document
+
+        return state_document(self.id, status, pid, self.bundle, self.annotations, OCI_VERSION)
+
+    # -- acting
+
+    def start(self, *, notify_socket: str | None = None, notify_pid: int | None = None) -> None:
+        """Let a created container run its program."""
+        from libcontainer import container_start
+
+        container_start.start(self, notify_socket, notify_pid)
+
+    def exec(
+        self,
+        process: dict[str, Any],
+        *,
+        stdio: tuple[int, int, int] = (0, 1, 2),
+        extra_fds: Sequence[int] = (),
+        console_socket: str | None = None,
+        console: Callable[[int, str], None] | None = None,
+        pidfd_socket: str | None = None,
+        cgroup: Sequence[str] = (),
+        ignore_paused: bool = False,
+    ) -> Process:
+        """Run one more process (an OCI `process` object) in the container; it is our child."""
+        from libcontainer import container_exec
+
+        return container_exec.execute(
+            self,
+            process,
+            stdio=(*stdio, *extra_fds),
+            console_socket=console_socket,
+            console=console,
+            pidfd_socket=pidfd_socket,
+            cgroup=list(cgroup),
+            ignore_paused=ignore_paused,
+        )
+
+    def signal(self, signum: int, *, all: bool = False) -> None:
+        """Signal init. SIGKILL of a container without a pid namespace of its own reaches every process.
+
+        Raises ContainerNotRunning if it has ended; with `all` that is success.
+        """
+        shared = not config.has_private_pid_namespace(self.state.config)
+        if signum == SIGKILL and shared and self._kill_all():
+            return
+        if not self.state.is_alive():
+            if all:
+                return
+            if shared and not self.cgroup.exists():
+                raise ContainerNotRunning("unable to kill all processes: container not running")
+            raise ContainerNotRunning
+        self._signal_init(signum)
+        if signum == SIGKILL and self.cgroup.frozen():
+            self.cgroup.thaw()
+
+    def _kill_all(self) -> bool:
+        """Kill every process of the cgroup; False if there is none to kill."""
+        if not self.cgroup.exists():
+            return False
+        try:
+            found = bool(self.cgroup.pids())
+            self.cgroup.kill()
+        except (OSError, Error) as err:
+            if not self.state.rootless:
+                raise
+            self.log("warning", f"unable to kill all processes, falling back to init: {err}")
+            return False
+        return found
+
+    def _signal_init(self, signum: int) -> None:
+        pid = self.state.init_process_pid
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            raise ContainerNotRunning from None
+        try:
+            # Checked again with the pidfd held: the number may have been taken over by another process.
+            if not self.state.is_alive():
+                raise ContainerNotRunning
+            _signal.pidfd_send_signal(pidfd, signum)
+        except ProcessLookupError:
+            raise ContainerNotRunning from None
+        except OSError as err:
+            raise Error("unable to signal init") from err
+        finally:
+            os.close(pidfd)
+
+    def wait(self) -> int:
+        """Wait for init, which must be our child (the creator's); its exit code, 128+N if signal N ended it."""
+        from libcontainer.process import Process
+
+        if self._init is None:
+            self._init = Process(self.state.init_process_pid)
+        return self._init.wait()
+
+    def delete(self, *, force: bool = False) -> None:
+        """Remove the container and all that belongs to it; a running one only with `force`."""
+        from libcontainer import container_delete
+
+        container_delete.delete(self, force=force)
+
+    def save(self) -> None:
+        """Write state.json."""
+        self.state.save(self.directory)
+
+
+def list_ids(root: str) -> list[str]:
+    """The names of the containers' directories of a state root, sorted."""
+    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False) and _is_id(entry.name))
+
+
+def _is_id(name: str) -> bool:
+    try:
+        check_id(name)
+    except Error:
+        return False
+    return True
+
+
+def base_process(container: Container) -> dict[str, Any]:
+    """`process` of the bundle's config.json as it is now: what `exec` starts from."""
+    from libcontainer import spec
+
+    if not container.bundle:
+        raise Error("bundle not found in labels")
+    process = spec.load(os.path.join(container.bundle, "config.json")).get("process")
+    if not process:
+        raise Error("process property must not be empty")
+    return dict(process)
+
+
+__all__ = ["Container", "ContainerNotExist", "base_process", "list_ids"]

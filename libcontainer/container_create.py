@@ -1,0 +1,390 @@
+"""create, as the container sees it: directory, state, cgroup and fifo around a Creation, and rollback of all of it."""
+
+from __future__ import annotations
+
+import os
+
+from libcontainer import cgroups, config, faults, seccomp, spec as oci_spec
+from libcontainer.create import Creation, Events
+from libcontainer.errors import ContainerExists, Error, InitError
+from libcontainer.namespaces import paths_of
+from libcontainer.plan import Plan
+from libcontainer.spec_rules import validate
+from libcontainer.state import State, check_id, now_rfc3339nano, process_start_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+    from typing import Any
+
+    from libcontainer.cgroups import Manager
+    from libcontainer.container import Container
+
+FIFO = "exec.fifo"
+
+
+class Options:
+    """The arguments of Container.create, and what was connected for them."""
+
+    __slots__ = (
+        "console",
+        "console_socket",
+        "listen_fds",
+        "log",
+        "no_new_keyring",
+        "no_pivot",
+        "notify_socket",
+        "pidfd_socket",
+        "rootless_cgroups",
+        "rootless_euid",
+        "stdio",
+        "systemd_cgroup",
+    )
+
+    def __init__(
+        self,
+        *,
+        stdio: tuple[int, ...],
+        listen_fds: int,
+        console_socket: str | None,
+        console: Callable[[int, str], None] | None,
+        pidfd_socket: str | None,
+        notify_socket: str | None,
+        no_pivot: bool,
+        no_new_keyring: bool,
+        rootless_euid: bool | None,
+        rootless_cgroups: bool | None,
+        systemd_cgroup: bool,
+        log: Callable[..., None],
+    ) -> None:
+        self.stdio = stdio
+        self.listen_fds = listen_fds
+        self.console_socket = console_socket
+        self.console = console
+        self.pidfd_socket = pidfd_socket
+        self.notify_socket = notify_socket
+        self.no_pivot = no_pivot
+        self.no_new_keyring = no_new_keyring
+        self.rootless_euid = os.geteuid() != 0 if rootless_euid is None else rootless_euid
+        self.rootless_cgroups = self.rootless_euid if rootless_cgroups is None else rootless_cgroups
+        self.systemd_cgroup = systemd_cgroup
+        self.log = log
+
+
+def create(
+    container_id: str, root: str, bundle: str, spec: dict[str, Any] | None, options: Options
+) -> Container:
+    """Make a container; on failure nothing of it stays."""
+    check_id(container_id)
+    bundle = os.path.realpath(bundle)
+    document = _load(spec, bundle)
+    validate(
+        document,
+        rootless_euid=options.rootless_euid,
+        rootless_cgroups=options.rootless_cgroups,
+        bundle=bundle,
+        no_pivot=options.no_pivot,
+    )
+    make = _Make(container_id, os.path.abspath(root), bundle, document, options)
+    try:
+        return make.run()
+    except BaseException:
+        make.roll_back()
+        raise
+
+
+def _load(spec: dict[str, Any] | None, bundle: str) -> dict[str, Any]:
+    if spec is not None:
+        return dict(oci_spec.normalize(spec))
+    return dict(oci_spec.load(os.path.join(bundle, "config.json")))
+
+
+class _Make(Events):
+    """One create: its resources, in the order in which roll_back() gives them up again."""
+
+    __slots__ = (
+        "bundle",
+        "cgroup",
+        "container",
+        "creation",
+        "directory",
+        "fifo",
+        "hooks_ran",
+        "id",
+        "limited",
+        "made_directory",
+        "options",
+        "pidfd_peer",
+        "plan",
+        "root",
+        "sockets",
+        "spec",
+    )
+
+    def __init__(
+        self, container_id: str, root: str, bundle: str, spec: dict[str, Any], options: Options
+    ) -> None:
+        self.id = container_id
+        self.root = root
+        self.bundle = bundle
+        self.spec = spec
+        self.options = options
+        self.directory = os.path.join(root, container_id)
+        self.made_directory = False
+        self.hooks_ran = False
+        self.limited = False
+        self.fifo = -1
+        self.creation: Creation | None = None
+        self.container: Container | None = None
+        self.sockets: list[_socket.socket] = []
+        self.pidfd_peer: _socket.socket | None = None
+        self.cgroup: Manager = cgroups.new(
+            (spec.get("linux") or {}).get("cgroupsPath") or "",
+            container_id,
+            rootless=options.rootless_cgroups,
+            systemd=options.systemd_cgroup,
+        )
+
+    # -- the sequence
+
+    def run(self) -> Container:
+        receiver = self._connect()
+        self._check_free()
+        self._make_directory()
+        self._notify_directory()
+        self.plan = Plan(
+            self.id,
+            self.spec,
+            self.bundle,
+            passed_fds=len(self.options.stdio),
+            no_pivot=self.options.no_pivot,
+            no_new_keyring=self.options.no_new_keyring,
+            rootless_euid=self.options.rootless_euid,
+            rootless_cgroups=self.options.rootless_cgroups,
+        )
+        self.plan.adopt_cgroup(self.cgroup)
+        self._listen_environment()
+        self._first_state()
+        self.creation = Creation(
+            self.plan,
+            self.cgroup,
+            self,
+            stdio=self.options.stdio,
+            fifo=self.fifo,
+            seccomp=self._seccomp(),
+            console=receiver,
+            log=self.options.log,
+        )
+        self._run_creation(self.creation)
+        assert self.container is not None  # ready() made it
+        self._close()
+        return self.container
+
+    def _run_creation(self, creation: Creation) -> None:
+        try:
+            creation.run()
+        except InitError as err:
+            if self.cgroup.oom_kills():
+                raise Error("container init was OOM-killed (memory limit too low?)") from None
+            raise Error("unable to start container process") from err
+        except (Error, OSError) as err:
+            raise Error("unable to start container process: error during container init") from err
+
+    def _connect(self) -> Callable[[int, str], None] | None:
+        """Connect to the sockets that the caller listens on, before anything is made."""
+        options = self.options
+        if options.pidfd_socket:
+            from libcontainer import console
+
+            self.pidfd_peer = console.connect(options.pidfd_socket)
+            self.sockets.append(self.pidfd_peer)
+        if not options.console_socket:
+            return options.console
+        from libcontainer import console
+
+        peer = console.connect(options.console_socket)
+        self.sockets.append(peer)
+        return lambda master, name: console.send_master(peer, master, name)
+
+    def _check_free(self) -> None:
+        os.makedirs(self.root, mode=0o700, exist_ok=True)
+        if os.path.lexists(self.directory):
+            raise ContainerExists
+        self.cgroup.check_usable()
+
+    def _make_directory(self) -> None:
+        try:
+            os.mkdir(self.directory, 0o711)
+        except FileExistsError:
+            raise ContainerExists from None
+        self.made_directory = True
+        os.chmod(self.directory, 0o711)
+        faults.point("create.state-dir")
+
+    def _notify_directory(self) -> None:
+        if self.options.notify_socket:
+            from libcontainer.notify_socket import NotifySocket
+
+            socket = NotifySocket(self.directory, self.options.notify_socket)
+            socket.make_directory()
+            self.spec = {**self.spec, "mounts": [*(self.spec.get("mounts") or []), socket.mount()]}
+            self._add_environment("NOTIFY_SOCKET=/run/notify/notify.sock")
+
+    def _listen_environment(self) -> None:
+        if self.options.listen_fds:
+            self._add_environment(f"LISTEN_FDS={self.options.listen_fds}", "LISTEN_PID=1")
+            self.plan.process = self.spec["process"]
+
+    def _add_environment(self, *entries: str) -> None:
+        process = self.spec["process"]
+        self.spec = {**self.spec, "process": {**process, "env": [*(process.get("env") or []), *entries]}}
+
+    def _seccomp(self) -> seccomp.Filter | None:
+        profile = self.plan.linux.get("seccomp")
+        return seccomp.load(profile, os.path.join(self.root, ".seccomp")) if profile else None
+
+    # -- state
+
+    def _first_state(self) -> None:
+        """Saved before anything else exists, so that `delete` finds the cgroup of a create that was killed."""
+        internal = config.to_runc(
+            self.spec,
+            id=self.id,
+            bundle=self.bundle,
+            rootfs=self.plan.rootfs,
+            no_pivot=self.options.no_pivot,
+            no_new_keyring=self.options.no_new_keyring,
+            rootless_euid=self.options.rootless_euid,
+            rootless_cgroups=self.options.rootless_cgroups,
+            cgroup=self.cgroup.describe_runc(),
+            systemd=self.options.systemd_cgroup,
+        )
+        state = State(
+            {
+                "id": self.id,
+                "init_process_pid": 0,
+                "init_process_start": 0,
+                "created": now_rfc3339nano(),
+                "config": internal,
+                "rootless": self.options.rootless_euid and self.options.rootless_cgroups,
+                "cgroup_paths": self.cgroup.paths,
+                "namespace_paths": {},
+                "external_descriptors": [_describe(fd) for fd in self.options.stdio[:3]],
+                "intel_rdt_path": "",
+            }
+        )
+        from libcontainer.container import Container
+
+        self.container = Container(self.id, self.root, state, log=self.options.log)
+        self.container.cgroup = self.cgroup
+        self.container.save()
+        faults.point("create.first-state")
+
+    def _make_fifo(self) -> None:
+        path = os.path.join(self.directory, FIFO)
+        os.mkfifo(path, 0o622)
+        os.chmod(path, 0o622)
+        if self.plan.userns and not self.options.rootless_euid:
+            os.chown(path, self.plan.host_uid(0), self.plan.host_gid(0))
+        self.fifo = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if self.creation is not None:
+            self.creation.fifo = self.fifo
+
+    # -- events of the creation
+
+    def make_cgroup(self) -> None:
+        self.cgroup.create(self.plan.linux.get("resources"))
+
+    def spawned(self, pid: int) -> None:
+        self._make_fifo()
+        if self.container is not None:
+            state = self.container.state
+            state.init_process_pid = pid
+            state.init_process_start = process_start_time(pid) or 0
+            state.namespace_paths = paths_of(pid)
+
+    def limit(self) -> None:
+        if not self.limited:
+            self.limited = True
+            devices = [device["path"] for device in self.plan.linux.get("devices") or ()]
+            self.cgroup.set(self.plan.linux.get("resources") or {}, spec_devices=devices)
+
+    def runtime_hooks(self, pid: int) -> None:
+        from libcontainer import hooks
+
+        all_hooks = self.spec.get("hooks") or {}
+        self.hooks_ran = True
+        state = self.hook_state("creating", pid)
+        for kind in ("prestart", "createRuntime"):
+            hooks.run(kind, all_hooks.get(kind) or [], state, inherit_env=True, cwd=self.bundle)
+
+    def hook_state(self, status: str, pid: int) -> dict[str, Any]:
+        assert self.container is not None
+        return self.container.hook_state(status, pid)
+
+    def ready(self, pid: int) -> None:
+        assert self.container is not None
+        self.container.save()
+        if self.pidfd_peer is not None:
+            from libcontainer import console
+
+            assert self.creation is not None
+            console.send_pidfd(self.pidfd_peer, self.creation.pidfd, b"standard")
+
+    def listener(self, fd: int, pidfd: int, pid: int) -> None:
+        from libcontainer import syscalls
+
+        profile = self.plan.linux["seccomp"]
+        ours = syscalls.pidfd_getfd(pidfd, fd)
+        try:
+            state = self.hook_state("creating", pid)
+            seccomp.send_listener(profile["listenerPath"], ours, state, pid, profile.get("listenerMetadata") or "")
+        finally:
+            os.close(ours)
+
+    # -- giving up
+
+    def _close(self) -> None:
+        for socket in self.sockets:
+            socket.close()
+        self.sockets.clear()
+        if self.fifo >= 0:
+            os.close(self.fifo)
+            self.fifo = -1
+        if self.creation is not None:
+            self.creation.close()
+
+    def roll_back(self) -> None:
+        """Undo, in reverse; an error in here must not hide the one that brought us here."""
+        if self.creation is not None:
+            self.creation.abort()
+        self._close()
+        for undo in (self._remove_cgroup, self._remove_directory, self._poststop):
+            try:
+                undo()
+            except (Error, OSError) as err:
+                self.options.log("warning", f"cleaning up after a failed create: {err}")
+
+    def _remove_cgroup(self) -> None:
+        self.cgroup.rollback()
+
+    def _remove_directory(self) -> None:
+        if self.made_directory:
+            from libcontainer.container_delete import remove_directory
+
+            remove_directory(self.root, self.id)
+
+    def _poststop(self) -> None:
+        if self.hooks_ran and self.container is not None:
+            from libcontainer.container_delete import poststop
+
+            poststop(self.container)
+
+
+def _describe(fd: int) -> str:
+    """What /proc says of a descriptor ("pipe:[123]"): checkpoint needs it to reconnect stdio."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return ""

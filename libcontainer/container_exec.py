@@ -1,0 +1,427 @@
+"""exec: one more process in a running container.
+
+nsexec joins the namespaces of init by its pidfd, clones (so that the pid namespace takes effect) into the container's
+cgroup, and the clone becomes the process: the same batches as for init, without mounts and fifo.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from libcontainer import (
+    config,
+    create,
+    environment,
+    faults,
+    namespaces,
+    process_setup,
+    remote,
+    seccomp,
+    sysnr,
+)
+from libcontainer.errors import Error
+from libcontainer.plan import Slots
+from libcontainer.process import Process
+from libcontainer.remote import AT_FDCWD, OP_CLONE, OP_DETACH, OP_SYNC, Batch, Channel, Local, StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+    from typing import Any
+
+    from libcontainer.container import Container
+
+
+def execute(
+    container: Container,
+    process: dict[str, Any],
+    *,
+    stdio: tuple[int, ...],
+    console_socket: str | None,
+    console: Callable[[int, str], None] | None,
+    pidfd_socket: str | None,
+    cgroup: list[str],
+    ignore_paused: bool,
+) -> Process:
+    """Start `process` in the container; it is our child, and runs when this returns."""
+    _check(container, process, ignore_paused)
+    run = _Exec(container, process, stdio, cgroup)
+    try:
+        run.connect(console_socket, console, pidfd_socket)
+        return run.run()
+    except BaseException:
+        run.abort()
+        raise
+    finally:
+        run.close()
+
+
+def _check(container: Container, process: dict[str, Any], ignore_paused: bool) -> None:
+    status = container.status()
+    if status == "stopped":
+        raise Error("cannot exec in a stopped container")
+    if status == "paused" and not ignore_paused:
+        raise Error("cannot exec in a paused container (use --ignore-paused to override)")
+    if not process.get("args"):
+        raise Error("exec args cannot be empty")
+    from libcontainer.spec_process import validate_process
+
+    validate_process(process, rootless_euid=bool(container.state.config.get("rootless_euid")))  # type: ignore[arg-type]
+
+
+class _Exec:
+    """One exec."""
+
+    __slots__ = (
+        "cgroup",
+        "channel",
+        "console",
+        "container",
+        "pid",
+        "pidfd",
+        "pidfd_peer",
+        "process",
+        "saved",
+        "slots",
+        "sockets",
+        "spec",
+        "stage0",
+        "stdio",
+        "userns",
+    )
+
+    def __init__(
+        self, container: Container, process: dict[str, Any], stdio: tuple[int, ...], cgroup: list[str]
+    ) -> None:
+        self.container = container
+        self.saved = container.state.config
+        self.spec = config.exec_spec(self.saved)
+        self.process = config.exec_process(self.saved, process)
+        self.stdio = stdio
+        self.cgroup = cgroup
+        self.slots = Slots(len(stdio))
+        self.userns = any(kind == "user" for kind, _ in config.namespaces(self.saved))
+        self.channel: Channel | None = None
+        self.console: Callable[[int, str], None] | None = None
+        self.pidfd_peer: _socket.socket | None = None
+        self.sockets: list[_socket.socket] = []
+        self.stage0 = 0
+        self.pid = 0
+        self.pidfd = -1
+
+    # -- the sequence
+
+    def run(self) -> Process:
+        try:
+            self._start()
+        except (Error, OSError) as err:
+            oom = " (possibly OOM-killed)" if self.container.cgroup.oom_kills() else ""
+            raise Error(f"unable to start container process{oom}") from err
+        pidfd, self.pidfd = self.pidfd, -1
+        return Process(self.pid, pidfd)
+
+    def _start(self) -> None:
+        channel, self.stage0 = remote.spawn(self.stdio)
+        self.channel = channel
+        faults.point("exec.spawned")
+        self._initial_affinity()
+        self._join(channel)
+        faults.point("exec.joined")
+        self._clone(channel)
+        faults.point("exec.cloned")
+        self._enter_cgroup()
+        faults.point("exec.cgroup")
+        self._place()
+        self._set_up(channel)
+        self._finish(channel)
+        faults.point("exec.detached")
+
+    def connect(
+        self, console_socket: str | None, console: Callable[[int, str], None] | None, pidfd_socket: str | None
+    ) -> None:
+        """Connect to the caller's sockets before anything is started."""
+        self.console = console
+        if not console_socket and not pidfd_socket:
+            return
+        from libcontainer import console as protocol
+
+        if console_socket:
+            peer = protocol.connect(console_socket)
+            self.sockets.append(peer)
+            self.console = lambda master, name: protocol.send_master(peer, master, name)
+        if pidfd_socket:
+            self.pidfd_peer = protocol.connect(pidfd_socket)
+            self.sockets.append(self.pidfd_peer)
+
+    def abort(self) -> None:
+        """Kill what was started."""
+        if self.channel is not None:
+            self.channel.close()
+        if self.pidfd >= 0:
+            create.kill(self.pidfd)
+        for pid in (self.stage0, self.pid):
+            if pid:
+                create.reap(pid)
+
+    def close(self) -> None:
+        for socket in self.sockets:
+            socket.close()
+        if self.channel is not None:
+            self.channel.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+
+    # -- namespaces and cgroup
+
+    def _join(self, channel: Channel) -> None:
+        """All namespaces at once by init's pidfd (Linux 5.8); mixed owners need them one by one."""
+        create.not_dumpable(channel)
+        joined = config.namespaces(self.saved)
+        if not joined:
+            return
+        flags = 0
+        for kind, _ in joined:
+            flags |= namespaces.FLAGS[kind]
+        init = self.container.state.init_process_pid
+        pidfd = os.pidfd_open(init)
+        try:
+            batch = Batch()
+            batch.call("setns", sysnr.SETNS, Local(pidfd), flags, path="namespaces of init")
+            channel.run(batch)
+        except StepError as err:
+            if err.errno not in (errno.EPERM, errno.EINVAL):
+                raise
+            self._join_one_by_one(channel, init)
+        else:
+            if self.userns:
+                namespaces.become_root(channel)
+        finally:
+            os.close(pidfd)
+
+    def _join_one_by_one(self, channel: Channel, init: int) -> None:
+        kinds = [kind for kind, _ in config.namespaces(self.saved)]
+        opened = namespaces.open_paths(
+            [(kind, f"/proc/{init}/ns/{namespaces.PROC_NAMES[kind]}") for kind in kinds]
+        )
+        try:
+            namespaces.join(channel, opened)
+        finally:
+            namespaces.close_all(opened)
+
+    def _clone(self, channel: Channel) -> None:
+        """The process itself. On cgroup v2 it is born in its cgroup, where the kernel lets us."""
+        place = self._clone_place()
+        try:
+            self.pid = self._clone_into(channel, place)
+        except StepError:
+            if place is None:
+                raise
+            self.pid = self._clone_into(channel, None)
+        finally:
+            if place is not None:
+                os.close(place)
+        self.pidfd = os.pidfd_open(self.pid)
+        create.reap(self.stage0)
+        self.stage0 = 0
+
+    def _clone_place(self) -> int | None:
+        if self.container.cgroup.version != 2 or self.cgroup:
+            return None
+        try:
+            return self.container.cgroup.open_for_clone()
+        except OSError:
+            return None
+
+    def _clone_into(self, channel: Channel, place: int | None) -> int:
+        batch = Batch()
+        if place is None:
+            pid = batch.op(OP_CLONE, 0, (0,), "clone3", "process")
+        else:
+            pid = batch.op(OP_CLONE, 0, (namespaces.CLONE_INTO_CGROUP, Local(place)), "clone3", "process")
+        return channel.run(batch)[pid]
+
+    def _enter_cgroup(self) -> None:
+        manager = self.container.cgroup
+        try:
+            manager.join_dirs(self.pid, manager.exec_targets(self.cgroup or None))
+        except OSError as err:
+            if not self._enter_inits_cgroup() and not self.saved.get("rootless_cgroups"):
+                raise Error("unable to join the container's cgroup") from err
+
+    def _enter_inits_cgroup(self) -> bool:
+        """v2: init may have moved itself below its cgroup, which then takes no processes (cgroup-v2, "no internal
+        processes")."""
+        manager = self.container.cgroup
+        if manager.version != 2 or self.cgroup:
+            return False
+        with open(f"/proc/{self.container.state.init_process_pid}/cgroup", encoding="utf-8") as lines:
+            path = next((line[3:].strip() for line in lines if line.startswith("0::")), None)
+        if path is None:
+            return False
+        try:
+            manager.join_dirs(self.pid, [f"/sys/fs/cgroup{path}"])
+        except OSError:
+            return False
+        return True
+
+    # -- from outside
+
+    def _initial_affinity(self) -> None:
+        initial = (self.process.get("execCPUAffinity") or {}).get("initial")
+        if initial:
+            self._set_affinity(self.stage0, initial, "initial")
+
+    def _set_affinity(self, pid: int, cpus: str, which: str) -> None:
+        from libcontainer import bitlist
+
+        try:
+            os.sched_setaffinity(pid, bitlist.ids(cpus))
+        except (OSError, ValueError) as err:
+            raise Error(f"unable to set the {which} CPU affinity of the process") from err
+
+    def _place(self) -> None:
+        affinity = self.process.get("execCPUAffinity") or {}
+        if affinity.get("final"):
+            self._set_affinity(self.pid, affinity["final"], "final")
+        elif not affinity.get("initial"):
+            create.reset_affinity(self.pid)
+        score = self.saved.get("oom_score_adj")
+        if score is not None:
+            create.write_oom_score(self.pid, score)
+        if not self.process.get("terminal"):
+            create.own_stdio(self.stdio[:3], self._host_uid())
+        if self.process.get("rlimits"):
+            from libcontainer import rlimits
+
+            rlimits.apply(self.pid, rlimits.parse(self.process["rlimits"]))
+        if self.pidfd_peer is not None:
+            from libcontainer import console
+
+            console.send_pidfd(self.pidfd_peer, self.pidfd, b"setns")
+
+    def _host_uid(self) -> int:
+        uid = int(self.process["user"].get("uid", 0))
+        if not self.userns:
+            return uid
+        from libcontainer import user_ns
+
+        found = user_ns.host_id(user_ns.read_map(f"/proc/{self.pid}/uid_map"), uid)
+        if found is None:
+            raise Error(f"cannot setuid to unmapped uid {uid} in user namespace")
+        return found
+
+    # -- inside
+
+    def _set_up(self, channel: Channel) -> None:
+        """Session, root descriptor and private procfs; then what init does too, in exec's order."""
+        from libcontainer import rootfs, steps
+
+        batch = Batch()
+        batch.call("setsid", sysnr.SETSID)
+        root = batch.openat2(AT_FDCWD, "/", os.O_PATH | os.O_DIRECTORY)
+        batch.call("dup3", sysnr.DUP3, root, self.slots.root, os.O_CLOEXEC)
+        batch.close(root)
+        channel.run(batch)
+        if self._needs_proc():
+            steps.run(channel, [rootfs.private_proc_step(self)])
+        if self.process.get("terminal"):
+            self._console(channel)
+        batch = Batch()
+        if self.process.get("noNewPrivileges"):
+            process_setup.no_new_privs(batch)
+        umask = self.saved.get("umask")
+        if umask is not None:
+            batch.call("umask", sysnr.UMASK, umask)
+        process_setup.scheduling(batch, self.spec, self.process)
+        channel.run(batch)
+        faults.point("exec.configured")
+
+    def _needs_proc(self) -> bool:
+        return bool(self.process.get("apparmorProfile") or self.process.get("selinuxLabel"))
+
+    def _console(self, channel: Channel) -> None:
+        from libcontainer import pty
+        from libcontainer.console import winsize
+
+        size = winsize(self.process.get("consoleSize"))
+        uid = self.process["user"].get("uid", 0)
+        master, name = pty.allocate(channel, self.slots.root, size=size, uid=uid, on_console=False)
+        try:
+            if self.console is None:
+                raise Error("the process has a terminal, but nothing receives the console")
+            self.console(master, name)
+        finally:
+            os.close(master)
+
+    def _finish(self, channel: Channel) -> None:
+        path = self._credentials(channel)
+        batch = Batch()
+        late = self._filter() if self.process.get("noNewPrivileges") else None
+        if late:
+            channel.run(self._load_seccomp(channel, batch, late))
+            batch = Batch()
+        batch.op(OP_DETACH, 0, (), "detach")
+        create.finish_exec(batch, path, self.process, passed=len(self.stdio))
+        channel.send(batch)
+
+    def _credentials(self, channel: Channel) -> str:
+        process = self.process
+        env, has_home, path = environment.prepare(process.get("env") or [])
+        process["env"] = env if has_home else environment.with_home(env, self._home(channel))
+        batch = Batch()
+        if not self.saved.get("no_new_keyring"):
+            process_setup.session_keyring(batch, self.container.id, process, self.slots.proc)
+        if process.get("selinuxLabel"):
+            process_setup.selinux(batch, process["selinuxLabel"], self.slots.proc)
+        early = None if process.get("noNewPrivileges") else self._filter()
+        if early:
+            batch = self._load_seccomp(channel, batch, early)
+        may_set_groups = not self.saved.get("rootless_euid")
+        log = self.container.log
+        raised = create.become_user(batch, process, set_groups=may_set_groups, userns=self.userns, log=log)
+        if process.get("apparmorProfile"):
+            process_setup.apparmor(batch, process["apparmorProfile"], self.slots.proc)
+        lookup = process_setup.Lookup(batch, process["args"][0], path)
+        reply = channel.run(batch)
+        create.warn_ambient(raised, reply, log)
+        lookup.check_cwd(reply)
+        return lookup.result(reply)
+
+    def _home(self, channel: Channel) -> str | None:
+        from libcontainer import inroot, passwd
+
+        fd = inroot.open_file(channel, self.slots.root, "etc/passwd")
+        if fd is None:
+            return None
+        try:
+            return passwd.home_of(fd, self.process["user"].get("uid", 0))
+        finally:
+            os.close(fd)
+
+    def _filter(self) -> seccomp.Filter | None:
+        profile = self.spec["linux"].get("seccomp")
+        return seccomp.load(profile, os.path.join(self.container.root, ".seccomp")) if profile else None
+
+    def _load_seccomp(self, channel: Channel, batch: Batch, filter_: seccomp.Filter) -> Batch:
+        loaded = process_setup.seccomp(batch, filter_)
+        if not filter_.notify:
+            return batch
+        batch.op(OP_SYNC, 0, (), "sync")
+        channel.send(batch)
+        self._send_listener(channel.receive(batch)[loaded], filter_)
+        channel.go()
+        channel.receive(batch)
+        return Batch()
+
+    def _send_listener(self, fd: int, filter_: seccomp.Filter) -> None:
+        from libcontainer import syscalls
+
+        ours = syscalls.pidfd_getfd(self.pidfd, fd)
+        try:
+            state = self.container.hook_state("running", self.container.state.init_process_pid)
+            metadata = filter_.listener_metadata
+            seccomp.send_listener(filter_.listener_path, ours, state, self.pid, metadata)
+        finally:
+            os.close(ours)

@@ -1,0 +1,112 @@
+"""start: the handshake over exec.fifo, then poststart hooks, then readiness for the service manager.
+
+init opens exec.fifo for writing, which blocks until we open it for reading, and writes one byte. The file's existence
+is what makes a container "created".
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+from libcontainer import config, faults
+from libcontainer.errors import ContainerRunning, Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from libcontainer.container import Container
+
+FIFO = "exec.fifo"
+POLL_MS = 100
+
+
+def start(container: Container, notify_socket: str | None, notify_pid: int | None) -> None:
+    """Start a created container; raises Error in any other state."""
+    status = container.status()
+    if status == "stopped":
+        raise Error("cannot start a container that has stopped")
+    if status == "running":
+        raise ContainerRunning("cannot start an already running container")
+    if status != "created":
+        raise Error(f"cannot start a container in the {status} state")
+    notify = _bind_notify(container, notify_socket)
+    try:
+        _release(container)
+        _poststart(container)
+        if notify is not None:
+            pid = notify_pid or container.state.init_process_pid
+            notify.forward(pid, container.state.is_alive)
+    finally:
+        if notify is not None:
+            notify.close()
+
+
+def _bind_notify(container: Container, host_path: str | None):  # type: ignore[no-untyped-def]
+    if not host_path or not os.path.isdir(os.path.join(container.directory, "notify")):
+        return None
+    from libcontainer.notify_socket import NotifySocket
+
+    socket = NotifySocket(container.directory, host_path)
+    socket.bind()
+    return socket
+
+
+def _release(container: Container) -> None:
+    path = os.path.join(container.directory, FIFO)
+    fifo = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        faults.point("start.open")
+        _wait_for_byte(container, fifo)
+        faults.point("start.signalled")
+    finally:
+        os.close(fifo)
+    os.unlink(path)
+    faults.point("start.fifo-removed")
+
+
+def _wait_for_byte(container: Container, fifo: int) -> None:
+    try:
+        pidfd = os.pidfd_open(container.state.init_process_pid)
+    except ProcessLookupError:
+        pidfd = -1
+    poller = select.poll()
+    poller.register(fifo, select.POLLIN)
+    if pidfd >= 0:
+        poller.register(pidfd, select.POLLIN)
+    try:
+        while True:
+            poller.poll(POLL_MS if pidfd < 0 else None)
+            byte = _read(fifo)
+            if byte:
+                return
+            if not container.state.is_alive():
+                if _read(fifo):  # written between our read and its death
+                    return
+                raise Error(
+                    "exec fifo is empty: container init did not signal execve readiness (it has exited or was killed)"
+                )
+    finally:
+        if pidfd >= 0:
+            os.close(pidfd)
+
+
+def _read(fifo: int) -> bytes:
+    try:
+        return os.read(fifo, 1)
+    except BlockingIOError:
+        return b""
+
+
+def _poststart(container: Container) -> None:
+    hooks = config.hooks(container.state.config, "poststart")
+    if not hooks:
+        return
+    from libcontainer import hooks as runner
+
+    state = container.hook_state("running", container.state.init_process_pid)
+    try:
+        runner.run("poststart", hooks, state, inherit_env=True)
+    except Error:
+        container.signal(9, all=True)
+        raise
+    faults.point("start.poststart")

@@ -1,0 +1,209 @@
+"""Device nodes and links of /dev: the default set, linux.devices, and how they come into a container.
+
+Nodes are made with mknod(2) by a process of the initial user namespace, in a tmpfs that is not attached yet: owner, group
+and mode are those of the config even in a user namespace. Where mknod is impossible (rootless, a device cgroup
+that forbids it) the host's node of the same path is bind-mounted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from libcontainer import inroot, sysnr
+from libcontainer.errors import Error
+from libcontainer.remote import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Batch
+from libcontainer.steps import Step
+from libcontainer.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from libcontainer.plan import Plan
+    from libcontainer.remote import Argument, Channel, StepError
+
+OPEN_TREE_CLONE = 1
+AT_REMOVEDIR = 0x200
+
+_TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
+# Documentation/admin-guide/devices.txt
+DEFAULTS = (
+    ("/dev/null", 1, 3),
+    ("/dev/random", 1, 8),
+    ("/dev/full", 1, 7),
+    ("/dev/tty", 5, 0),
+    ("/dev/zero", 1, 5),
+    ("/dev/urandom", 1, 9),
+)
+LINKS = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+)
+
+
+class Node:
+    """One device node: `path` is absolute inside the container; `uid` and `gid` are the container's ids."""
+
+    __slots__ = ("gid", "major", "minor", "mode", "path", "uid")
+
+    def __init__(self, path: str, mode: int, major: int, minor: int, uid: int = 0, gid: int = 0) -> None:
+        self.path = path
+        self.mode = mode  # with the type bits
+        self.major = major
+        self.minor = minor
+        self.uid = uid
+        self.gid = gid
+
+    @property
+    def device(self) -> int:
+        """The number as mknod(2) takes it (linux/kdev_t.h, new_encode_dev)."""
+        return (self.minor & 0xFF) | (self.major << 8) | ((self.minor & ~0xFF) << 12)
+
+
+def nodes(devices: list[dict[str, object]]) -> list[Node]:
+    """linux.devices, after the default nodes that it does not redefine. /dev/ptmx is always our link."""
+    asked = [_node(device) for device in devices]
+    paths = {node.path for node in asked}
+    defaults = [Node(p, stat.S_IFCHR | 0o666, major, minor) for p, major, minor in DEFAULTS if p not in paths]
+    return [*defaults, *(node for node in asked if node.path != "/dev/ptmx")]
+
+
+def _node(device: dict[str, object]) -> Node:
+    def number(key: str, default: int = 0) -> int:
+        value = device.get(key)
+        return value if isinstance(value, int) else default
+
+    kind = _TYPES[str(device["type"])]
+    path = "/" + inroot.clean(str(device["path"]))
+    mode = kind | (number("fileMode", 0o666) & 0o7777)
+    return Node(path, mode, number("major"), number("minor"), number("uid"), number("gid"))
+
+
+def fill(batch: Batch, dev: Argument, plan: Plan, *, uid: int, gid: int) -> None:
+    """Populate a /dev that is not attached yet. `uid` and `gid` are the owner ids of the container's root here."""
+    for node in plan.nodes:
+        if node.path.startswith("/dev/"):
+            name = node.path[5:]
+            _make_parents(batch, dev, name, uid, gid)
+            _make_node(batch, dev, name, node, plan, uid, gid)
+    link(batch, dev)
+    for name in plan.dev_directories:
+        batch.call("mkdirat", sysnr.MKDIRAT, dev, name, 0o755, ok=(errno.EEXIST,), path=name, skip=1)
+        _chown(batch, dev, name, uid, gid)
+
+
+def _make_parents(batch: Batch, dev: Argument, name: str, uid: int, gid: int) -> None:
+    parts = name.split("/")
+    for i in range(1, len(parts)):
+        parent = "/".join(parts[:i])
+        batch.call("mkdirat", sysnr.MKDIRAT, dev, parent, 0o755, ok=(errno.EEXIST,), path=parent, skip=1)
+        _chown(batch, dev, parent, uid, gid)
+
+
+def _make_node(
+    batch: Batch, dev: Argument, name: str, node: Node, plan: Plan, uid: int, gid: int
+) -> None:
+    batch.call("mknodat", sysnr.MKNODAT, dev, name, node.mode, node.device, path=node.path)
+    owner = plan.host_uid(node.uid) if uid or plan.reach else node.uid
+    group = plan.host_gid(node.gid) if gid or plan.reach else node.gid
+    _chown(batch, dev, name, owner, group)
+
+
+def _chown(batch: Batch, dev: Argument, name: str, uid: int, gid: int) -> None:
+    if uid or gid:
+        batch.call("fchownat", sysnr.FCHOWNAT, dev, name, uid, gid, AT_SYMLINK_NOFOLLOW, path=name)
+
+
+def link(batch: Batch, dev: Argument) -> None:
+    """The standard links; what the image already has under these names stays, but for ptmx."""
+    links = [*LINKS, ("core", "/proc/kcore")] if os.path.exists("/proc/kcore") else LINKS
+    for name, target in links:
+        batch.call("symlinkat", sysnr.SYMLINKAT, target, dev, name, path=name, ok=(errno.EEXIST,))
+    batch.call("unlinkat", sysnr.UNLINKAT, dev, "ptmx", 0, path="ptmx", ok=(errno.ENOENT,))
+    batch.call("symlinkat", sysnr.SYMLINKAT, "pts/ptmx", dev, "ptmx", path="ptmx")
+
+
+def steps(plan: Plan) -> list[Step]:
+    """Everything that fill() has not done: nodes elsewhere, a /dev that is no tmpfs of ours, bind fallback."""
+    pending = plan.pending_nodes()
+    if not plan.dev_filled:
+        pending_links = [Step("error creating device links", lambda b: _link_in_root(b, plan), repair=_dev(plan))]
+    else:
+        pending_links = []
+    return [_node_step(plan, node) for node in pending] + pending_links
+
+
+def _dev(plan: Plan):  # type: ignore[no-untyped-def]
+    def repair(channel: Channel, err: StepError) -> bool:
+        if err.errno != errno.ENOENT or err.filename != "dev":
+            return False
+        inroot.make(channel, plan.slots.root, "dev", directory=True)
+        return True
+
+    return repair
+
+
+def _link_in_root(batch: Batch, plan: Plan) -> None:
+    dev = batch.openat2(plan.slots.root, "dev", os.O_PATH | os.O_DIRECTORY, resolve=RESOLVE_IN_ROOT)
+    link(batch, dev)
+    batch.close(dev)
+
+
+def _node_step(plan: Plan, node: Node) -> Step:
+    name = inroot.clean(node.path)
+    root = plan.slots.root
+
+    def emit(batch: Batch) -> None:
+        if plan.bind_devices:
+            _bind_node(batch, root, name, node)
+        else:
+            _mknod_in_root(batch, root, name, node)
+
+    def repair(channel: Channel, err: StepError) -> bool:
+        if err.errno == errno.ENOENT and err.call == "openat2":
+            directory = not plan.bind_devices
+            inroot.make(channel, root, os.path.dirname(name) if directory else name, directory=directory)
+            return True
+        if err.errno == errno.EPERM and err.call == "mknodat" and not plan.bind_devices:
+            plan.bind_devices = True
+            return True
+        return False
+
+    return Step(f'error creating device node "{node.path}"', emit, repair=repair)
+
+
+def _mknod_in_root(batch: Batch, root: int, name: str, node: Node) -> None:
+    parent, base = os.path.split(name)
+    directory = batch.openat2(root, parent or ".", os.O_PATH | os.O_DIRECTORY, resolve=RESOLVE_IN_ROOT)
+    arguments = (directory, base, node.mode, node.device)
+    batch.call("mknodat", sysnr.MKNODAT, *arguments, path=node.path, ok=(errno.EEXIST,))
+    resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS
+    fd = batch.openat2(directory, base, os.O_PATH | os.O_NOFOLLOW, resolve=resolve)
+    verify(batch, fd, node)
+    batch.call("fchownat", sysnr.FCHOWNAT, fd, "", node.uid, node.gid, AT_EMPTY_PATH, path=node.path)
+    batch.close(fd)
+    batch.close(directory)
+
+
+def verify(batch: Batch, fd: Argument, node: Node) -> None:
+    """Refuse (EINVAL) an existing file of another type or device number: the image is hostile."""
+    place = batch.put(bytes(144))
+    inroot.fstat_into(batch, fd, place)
+    if stat.S_IFMT(node.mode) != stat.S_IFIFO:
+        batch.expect(place, inroot.STAT_RDEV, 8, node.device, errno.EINVAL)
+
+
+def _bind_node(batch: Batch, root: int, name: str, node: Node) -> None:
+    mount = batch.open_tree(AT_FDCWD, node.path, OPEN_TREE_CLONE)
+    target = batch.openat2(root, name, os.O_PATH, resolve=RESOLVE_IN_ROOT)
+    batch.move_mount(mount, target, node.path)
+    batch.close(target)
+    batch.close(mount)
+
+
+def check_bindable(node: Node) -> None:
+    """The bind fallback needs the host's node."""
+    if not os.path.exists(node.path):
+        raise Error(f"device {node.path} cannot be made here, and the host has none to bind-mount")

@@ -1,0 +1,28 @@
+"""Points at which a test may kill the runtime: PYRUNC_FAULT=<point> in the environment sends SIGKILL to it there.
+
+A killed create, start, exec or delete must leave nothing that `delete --force` cannot remove; the tests walk through
+all POINTS.
+"""
+
+from __future__ import annotations
+
+import os
+
+POINTS = {
+    "create": (
+        *("create.state-dir", "create.first-state", "create.spawned", "create.cgroup", "create.cloned", "create.mapped"),
+        *("create.joined", "create.mounted", "create.hooks", "create.configured", "create.state", "create.limited"),
+        "create.detached",
+    ),
+    "start": ("start.open", "start.signalled", "start.fifo-removed", "start.poststart"),
+    "exec": ("exec.spawned", "exec.joined", "exec.cloned", "exec.cgroup", "exec.configured", "exec.detached"),
+    "delete": ("delete.killed", "delete.cgroup", "delete.state", "delete.poststop"),
+}
+
+_FAULT = os.environ.get("PYRUNC_FAULT")
+
+
+def point(name: str) -> None:
+    """Die here if the environment says so."""
+    if name == _FAULT:
+        os.kill(os.getpid(), 9)

@@ -1,0 +1,451 @@
+"""mounts[]: each entry becomes the system calls that make a detached mount and attach it to a descriptor.
+
+File systems are made with fsopen(2) in init, so that they belong to the container's namespaces; bind mounts are clones
+made with open_tree(2). Targets are resolved inside the root (inroot.py), then the mount is moved onto the descriptor: there is
+no path that a hostile image could change in between. See mount_setattr(2), Documentation/filesystems/mount_api.rst.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+
+from libcontainer import devices, inroot, mount_options, sysnr
+from libcontainer.errors import Error
+from libcontainer.mount_options import (
+    MOUNT_ATTR__ATIME,
+    MOUNT_ATTR_IDMAP,
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NODIRATIME,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_NOSYMFOLLOW,
+    MOUNT_ATTR_RDONLY,
+    MS_BIND,
+    MS_NOATIME,
+    MS_NODIRATIME,
+    MS_RDONLY,
+    MS_REC,
+    MS_RELATIME,
+    MS_REMOUNT,
+    MS_STRICTATIME,
+)
+from libcontainer.remote import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, Batch, Local, StepError
+from libcontainer.steps import Step, Talk
+from libcontainer.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from libcontainer.plan import Plan
+    from libcontainer.remote import Argument, Channel, Result
+
+OPEN_TREE_CLONE = 1
+# What a bind remount replaces (mount(2), MS_REMOUNT|MS_BIND).
+_REPLACED = (
+    MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSYMFOLLOW
+)
+_ATIME_FLAGS = MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME
+# linux/magic.h
+PROC_SUPER_MAGIC = 0x9FA0
+# statfs(2) f_flags, and the mount attributes that they stand for (the lockable ones, mount_namespaces(7)).
+_ST_LOCKABLE = ((0x1, MOUNT_ATTR_RDONLY), (0x2, MOUNT_ATTR_NOSUID), (0x4, MOUNT_ATTR_NODEV), (0x8, MOUNT_ATTR_NOEXEC))
+_STATFS_SIZE = 120
+_STATFS_FLAGS = 80
+
+# Files of procfs that may be covered: lxcfs and the like emulate them.
+_PROC_FILES = frozenset(
+    f"proc/{name}"
+    for name in (
+        *("cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo"),
+        *("sys/kernel/ns_last_pid", "sys/crypto/fips_enabled"),
+    )
+)
+
+
+class Mount:
+    """One entry of mounts[], with its options parsed.
+
+    `target` is the destination relative to the root, cleaned. `source_in_root` is set when the source of a bind mount
+    lies inside the rootfs: an earlier mount may have put it there.
+    """
+
+    __slots__ = (
+        "bind",
+        "destination",
+        "fstype",
+        "gid_map",
+        "locked",
+        "options",
+        "prepared",
+        "source",
+        "source_in_root",
+        "target",
+        "uid_map",
+        "userns_fd",
+    )
+
+    def __init__(self, entry: dict[str, Any], bundle: str, rootfs: str) -> None:
+        self.destination: str = entry["destination"]
+        self.target = inroot.clean(self.destination)
+        self.options = mount_options.parse(entry.get("options") or [])
+        self.bind = bool(self.options.flags & MS_BIND) or entry.get("type") == "bind"
+        self.fstype: str = "bind" if self.bind else entry.get("type") or ""
+        self.source: str = entry.get("source") or ""
+        self.source_in_root: str | None = None
+        if self.bind:
+            self.source = os.path.join(bundle, self.source)
+            below = os.path.normpath(self.source)
+            if below.startswith(rootfs.rstrip("/") + "/") and rootfs != "/":
+                self.source_in_root = below[len(rootfs) :].strip("/")
+        self.uid_map: list[dict[str, int]] = entry.get("uidMappings") or []
+        self.gid_map: list[dict[str, int]] = entry.get("gidMappings") or []
+        self.userns_fd = -1  # ours, of the namespace whose maps an id-mapped mount takes
+        self.prepared = -1  # our descriptor of the detached mount, if the helper outside has made it
+        self.locked = 0  # attributes that the source has locked: they stay
+
+    @property
+    def readonly(self) -> bool:
+        """Is the mount itself read-only?"""
+        return bool(self.options.flags & MS_RDONLY)
+
+    @property
+    def idmapped(self) -> bool:
+        return bool(self.options.idmap or self.uid_map)
+
+    @property
+    def what(self) -> str:
+        """The start of an error message about this mount."""
+        return f'error mounting "{self.source}" to rootfs at "{self.destination}"'
+
+    def attributes(self) -> int:
+        """The per-mount flags as MOUNT_ATTR_*."""
+        return mount_options.attributes(self.options.flags)
+
+
+def steps(plan: Plan) -> list[Step | Talk]:
+    """All mounts, in the order of the config; read-only tmpfs and /dev come in late_steps()."""
+    out: list[Step | Talk] = []
+    for mount in plan.mounts:
+        if mount.target == "":
+            raise Error(f'mountpoint "{mount.destination}" is on the top of rootfs "{plan.rootfs}"')
+        out.extend(_steps_of(plan, mount))
+    return out
+
+
+def _steps_of(plan: Plan, mount: Mount) -> Sequence[Step | Talk]:
+    if mount.bind:
+        return [_step(plan, mount, lambda batch: _bind(batch, plan, mount))]
+    if mount.fstype in ("cgroup", "cgroup2"):
+        from libcontainer import cgroup_mounts
+
+        return cgroup_mounts.steps(plan, mount)
+    if mount.fstype == "tmpfs":
+        return _tmpfs_steps(plan, mount)
+    if mount.fstype in ("proc", "sysfs", "mqueue", "devpts"):
+        return [_step(plan, mount, lambda batch: _new(batch, plan, mount))]
+    return [_step(plan, mount, lambda batch: _classic(batch, plan, mount))]
+
+
+def _step(plan: Plan, mount: Mount, emit: Any) -> Step:
+    def repair(channel: Channel, err: StepError) -> bool:
+        if err.call == "openat2" and err.errno == errno.ENOENT and err.filename == mount.target:
+            make_target(channel, plan, mount)
+            return True
+        if err.call == "mount_setattr" and err.errno == errno.EPERM and mount.bind and not mount.locked:
+            return keep_locked(channel, plan, mount)
+        return False
+
+    return Step(mount.what, emit, repair=repair, words=lambda err: _words(mount, err))
+
+
+def _words(mount: Mount, err: StepError) -> str | None:
+    if err.call == "openat2" and mount.fstype in ("proc", "sysfs") and err.errno in (errno.ELOOP, errno.ENOTDIR):
+        return f'filesystem "{mount.fstype}" must be mounted on ordinary directory'
+    if err.call == "expect" and mount.target == "proc":
+        return f'"{mount.destination}" cannot be mounted because it is not of type proc'
+    if err.call == "expect":
+        return f'"{mount.destination}" cannot be mounted because it is inside /proc'
+    return None
+
+
+def make_target(channel: Channel, plan: Plan, mount: Mount) -> None:
+    """The mountpoint is missing: make a directory, or for a bind mount what its source is."""
+    directory = True
+    if mount.bind:
+        directory = stat.S_ISDIR(_source_mode(channel, plan, mount))
+    inroot.make(channel, plan.slots.root, mount.target, directory=directory)
+
+
+def _source_mode(channel: Channel, plan: Plan, mount: Mount) -> int:
+    if mount.source_in_root is not None:
+        return inroot.stat_at(channel, plan.slots.root, mount.source_in_root) or 0
+    batch = Batch()
+    place = batch.out(144)
+    if mount.prepared >= 0:
+        inroot.fstat_into(batch, Local(mount.prepared), place)
+    else:
+        batch.call("stat", sysnr.NEWFSTATAT, AT_FDCWD, mount.source, place, 0, path=mount.source)
+    (mode,) = struct.unpack_from("=I", channel.run(batch).data, inroot.STAT_MODE)
+    return int(mode)
+
+
+# -- the target
+
+
+def open_target(batch: Batch, plan: Plan, mount: Mount) -> Result:
+    """Resolve the destination inside the root, and refuse to cover what must not be covered."""
+    flags, resolve = os.O_PATH, RESOLVE_IN_ROOT
+    if mount.fstype in ("proc", "sysfs"):
+        # Through a symlink the image could put procfs elsewhere (CVE-2019-19921, CVE-2023-27561).
+        flags, resolve = flags | os.O_DIRECTORY, resolve | RESOLVE_NO_SYMLINKS
+    target = batch.openat2(plan.slots.root, mount.target, flags, resolve=resolve)
+    if mount.fstype != "proc" and mount.target not in _PROC_FILES and mount.target != "proc":
+        _expect_proc(batch, target, equal=False)
+    return target
+
+
+def _expect_proc(batch: Batch, fd: Argument, *, equal: bool) -> None:
+    place = batch.put(bytes(_STATFS_SIZE))
+    batch.call("fstatfs", sysnr.FSTATFS, fd, place)
+    batch.expect(place, 0, 8, PROC_SUPER_MAGIC, errno.EPERM, equal=equal)
+
+
+def attach(batch: Batch, plan: Plan, mount: Mount, detached: Argument) -> None:
+    """Move a detached mount to its destination and set its propagation."""
+    target = open_target(batch, plan, mount)
+    batch.move_mount(detached, target, mount.destination)
+    for flags in mount.options.propagation:
+        batch.mount_setattr(
+            detached, propagation=flags & ~MS_REC, recursive=bool(flags & MS_REC), path=mount.destination
+        )
+    batch.close(target)
+    batch.close(detached)
+
+
+# -- bind mounts
+
+
+def _bind(batch: Batch, plan: Plan, mount: Mount) -> None:
+    detached: Argument = Local(mount.prepared) if mount.prepared >= 0 else clone_source(batch, plan, mount)
+    attach(batch, plan, mount, detached)
+
+
+def clone_source(batch: Batch, plan: Plan, mount: Mount) -> Result:
+    """A detached clone of the source with the attributes that the options ask for."""
+    recursive = AT_RECURSIVE if mount.options.flags & MS_REC else 0
+    if mount.source_in_root is not None:
+        source = batch.openat2(plan.slots.root, mount.source_in_root or ".", os.O_PATH, resolve=RESOLVE_IN_ROOT)
+        detached = batch.open_tree(source, "", OPEN_TREE_CLONE | recursive | AT_EMPTY_PATH)
+    else:
+        detached = batch.open_tree(AT_FDCWD, mount.source, OPEN_TREE_CLONE | recursive)
+    if mount.target == "proc":
+        _expect_proc(batch, detached, equal=True)
+    if mount.idmapped:
+        _idmap(batch, plan, mount, detached)
+    _bind_attributes(batch, mount, detached)
+    return detached
+
+
+def _bind_attributes(batch: Batch, mount: Mount, detached: Argument) -> None:
+    options = mount.options
+    if options.flags & ~(MS_BIND | MS_REC | MS_REMOUNT) or options.cleared:
+        replaced = _REPLACED
+        if options.flags & _ATIME_FLAGS:
+            replaced |= MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME
+        wanted = mount.attributes() | mount.locked
+        batch.mount_setattr(
+            detached, attr_set=wanted, attr_clr=replaced & ~mount.locked, path=mount.destination
+        )
+    if options.rec_set or options.rec_clear:
+        batch.mount_setattr(
+            detached, attr_set=options.rec_set, attr_clr=options.rec_clear, recursive=True, path=mount.destination
+        )
+
+
+def _idmap(batch: Batch, plan: Plan, mount: Mount, detached: Argument) -> None:
+    """Id-map the clone; the namespace's descriptor must have a number that the struct can name."""
+    batch.call("dup3", sysnr.DUP3, Local(mount.userns_fd), plan.slots.userns, os.O_CLOEXEC)
+    batch.mount_setattr(
+        detached,
+        attr_set=MOUNT_ATTR_IDMAP,
+        userns_fd=plan.slots.userns,
+        recursive=mount.options.idmap == "ridmap",
+        path=mount.destination,
+    )
+
+
+def keep_locked(channel: Channel, plan: Plan, mount: Mount) -> bool:
+    """In a user namespace flags of the source are locked (mount_namespaces(7)): keep them, unless told to clear them."""
+    batch = Batch()
+    place = batch.out(_STATFS_SIZE)
+    batch.call("fstatfs", sysnr.FSTATFS, batch.openat2(AT_FDCWD, mount.source, os.O_PATH), place)
+    (flags,) = struct.unpack_from("=Q", channel.run(batch).data, _STATFS_FLAGS)
+    locked = sum(attribute for bit, attribute in _ST_LOCKABLE if flags & bit)
+    cleared = mount_options.attributes(mount.options.cleared) & locked
+    if cleared:
+        raise Error(f"{mount.what}: cannot clear locked flags {cleared:#x}")
+    if mount.options.flags & _ATIME_FLAGS:
+        raise Error(f"{mount.what}: cannot change locked atime flags")
+    mount.locked = locked
+    return bool(locked)
+
+
+def prepare_outside(channel: Channel, plan: Plan) -> None:
+    """Let the helper in the initial user namespace clone the sources of all bind mounts; we keep the descriptors.
+
+    It sees what the container's root may not reach, and it works in the container's mount namespace, so flags that the
+    host has locked stay locked.
+    """
+    for mount in plan.mounts:
+        if mount.bind and mount.source_in_root is None:
+            mount.prepared = _clone_outside(channel, plan, mount)
+
+
+def _clone_outside(channel: Channel, plan: Plan, mount: Mount) -> int:
+    while True:
+        batch = Batch()
+        batch.send_back(clone_source(batch, plan, mount))
+        try:
+            return channel.run(batch).fds[0]
+        except StepError as err:
+            locked = err.call == "mount_setattr" and err.errno == errno.EPERM and not mount.locked
+            if not (locked and keep_locked(channel, plan, mount)):
+                words = _words(mount, err)
+                raise (Error(words) if words else Error(mount.what)) from err
+
+
+# -- file systems
+
+
+def new_filesystem(batch: Batch, mount: Mount, data: Sequence[str], *, late_readonly: bool = False) -> Result:
+    """fsopen .. fsmount: a detached mount of a new file system."""
+    context = batch.fsopen(mount.fstype)
+    batch.fsconfig(context, "source", mount.source or mount.fstype)
+    for word in data:
+        key, equals, value = word.partition("=")
+        batch.fsconfig(context, key, value if equals else None)
+    attributes = mount.attributes()
+    if late_readonly:
+        attributes &= ~MOUNT_ATTR_RDONLY
+    detached = batch.fsmount(context, attributes, mount.fstype)
+    batch.close(context)
+    return detached
+
+
+def _new(batch: Batch, plan: Plan, mount: Mount) -> None:
+    late = mount.target == "dev"
+    data = mount.options.data if mount.fstype in ("proc", "sysfs", "mqueue") else labelled(plan, mount)
+    attach(batch, plan, mount, new_filesystem(batch, mount, data, late_readonly=late))
+
+
+def labelled(plan: Plan, mount: Mount) -> list[str]:
+    """The file system's own options, with linux.mountLabel as SELinux context."""
+    label = plan.linux.get("mountLabel")
+    return [*mount.options.data, f"context={label}"] if label else mount.options.data
+
+
+def _classic(batch: Batch, plan: Plan, mount: Mount) -> None:
+    """mount(2) for any other type: its option strings may be longer than fsconfig(2) takes (256 bytes)."""
+    target = open_target(batch, plan, mount)
+    batch.call("fchdir", sysnr.FCHDIR, target, path=mount.destination)
+    data = ",".join(labelled(plan, mount))
+    flags = mount.options.flags & ~(MS_RDONLY if mount.target == "dev" else 0)
+    batch.mount(mount.source or mount.fstype, ".", mount.fstype, flags, data, path=mount.source)
+    batch.close(target)
+    batch.call("chdir", sysnr.CHDIR, "/")
+    if mount.options.propagation:
+        attached = open_target(batch, plan, mount)
+        for flags in mount.options.propagation:
+            batch.mount_setattr(attached, propagation=flags & ~MS_REC, recursive=bool(flags & MS_REC))
+        batch.close(attached)
+
+
+def _tmpfs_steps(plan: Plan, mount: Mount) -> Sequence[Step | Talk]:
+    if "tmpcopyup" in mount.options.extensions:
+        from libcontainer import copy_up
+
+        return [Talk(mount.what, lambda channel: copy_up.mount(channel, plan, mount))]
+    if mount.target == "dev" and plan.dev_filled:
+        return [_step(plan, mount, lambda batch: _dev(batch, plan, mount))]
+    if any(word.startswith("mode=") for word in mount.options.data):
+        return [_step(plan, mount, lambda batch: _tmpfs(batch, plan, mount, ()))]
+    return [Talk("", lambda channel: _tmpfs_like_target(channel, plan, mount))]
+
+
+def _tmpfs(batch: Batch, plan: Plan, mount: Mount, more: Sequence[str]) -> None:
+    data = [*more, *labelled(plan, mount)]
+    attach(batch, plan, mount, new_filesystem(batch, mount, data, late_readonly=True))
+
+
+def target_mode(channel: Channel, plan: Plan, mount: Mount) -> list[str]:
+    """A tmpfs without mode= takes the mode of the directory that it covers, if there is one."""
+    if any(word.startswith("mode=") for word in mount.options.data):
+        return []
+    mode = inroot.stat_at(channel, plan.slots.root, mount.target)
+    return [] if mode is None else [f"mode={mode & 0o7777:04o}"]
+
+
+def _tmpfs_like_target(channel: Channel, plan: Plan, mount: Mount) -> None:
+    from libcontainer.steps import run
+
+    more = target_mode(channel, plan, mount)
+    run(channel, [_step(plan, mount, lambda batch: _tmpfs(batch, plan, mount, more))])
+
+
+def _dev(batch: Batch, plan: Plan, mount: Mount) -> None:
+    """The tmpfs for /dev, filled before anybody else can see it."""
+    if mount.prepared >= 0:
+        attach(batch, plan, mount, Local(mount.prepared))
+        return
+    detached = new_filesystem(batch, mount, labelled(plan, mount), late_readonly=True)
+    if not plan.bind_devices:
+        devices.fill(batch, detached, plan, uid=0, gid=0)
+    else:
+        devices.link(batch, detached)
+    attach(batch, plan, mount, detached)
+
+
+def prepare_dev_outside(channel: Channel, plan: Plan) -> None:
+    """Make and fill the tmpfs for /dev in the initial user namespace, where mknod(2) works."""
+    for mount in plan.mounts:
+        if mount.target == "dev" and plan.dev_filled:
+            uid, gid = plan.host_uid(0), plan.host_gid(0)
+            batch = Batch()
+            batch.call("umask", sysnr.UMASK, 0)
+            owner = [f"uid={uid}", f"gid={gid}"]
+            detached = new_filesystem(batch, mount, [*owner, *labelled(plan, mount)], late_readonly=True)
+            devices.fill(batch, detached, plan, uid=uid, gid=gid)
+            batch.send_back(detached)
+            mount.prepared = channel.run(batch).fds[0]
+
+
+def late_steps(plan: Plan) -> list[Step]:
+    """Read-only tmpfs and /dev: only now, so that mountpoints and nodes could be made in them."""
+    late = [m for m in plan.mounts if m.readonly and not m.bind and (m.fstype == "tmpfs" or m.target == "dev")]
+    return [_readonly_step(plan, mount) for mount in late]
+
+
+def _readonly_step(plan: Plan, mount: Mount) -> Step:
+    def emit(batch: Batch) -> None:
+        fd = batch.openat2(plan.slots.root, mount.target, os.O_PATH, resolve=RESOLVE_IN_ROOT)
+        batch.mount_setattr(fd, attr_set=MOUNT_ATTR_RDONLY, path=mount.destination)
+        batch.close(fd)
+
+    return Step(f'error remounting "{mount.destination}" as readonly', emit)
+
+
+def close_prepared(plan: Plan) -> None:
+    """Close our descriptors of prepared mounts and of id-map namespaces."""
+    for mount in plan.mounts:
+        if mount.prepared >= 0:
+            os.close(mount.prepared)
+            mount.prepared = -1
+    for fd in {mount.userns_fd for mount in plan.mounts if mount.userns_fd >= 0}:
+        os.close(fd)
+    for mount in plan.mounts:
+        mount.userns_fd = -1

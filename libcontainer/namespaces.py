@@ -1,0 +1,129 @@
+"""Namespaces of a container: which to make, which to join, and in which order (namespaces(7), setns(2))."""
+
+from __future__ import annotations
+
+import os
+
+from libcontainer import sysnr
+from libcontainer.errors import Error
+from libcontainer.remote import Batch, Channel, Local, StepError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# linux/sched.h
+CLONE_NEWTIME = 0x00000080
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+CLONE_INTO_CGROUP = 0x200000000
+
+FLAGS = {
+    "user": CLONE_NEWUSER,
+    "cgroup": CLONE_NEWCGROUP,
+    "ipc": CLONE_NEWIPC,
+    "uts": CLONE_NEWUTS,
+    "network": CLONE_NEWNET,
+    "pid": CLONE_NEWPID,
+    "time": CLONE_NEWTIME,
+    "mount": CLONE_NEWNS,
+}
+# The name below /proc/PID/ns and the name in state.json (runc's configs.NamespaceType).
+PROC_NAMES = {
+    "user": "user",
+    "cgroup": "cgroup",
+    "ipc": "ipc",
+    "uts": "uts",
+    "network": "net",
+    "pid": "pid",
+    "time": "time",
+    "mount": "mnt",
+}
+RUNC_NAMES = {
+    "user": "NEWUSER",
+    "cgroup": "NEWCGROUP",
+    "ipc": "NEWIPC",
+    "uts": "NEWUTS",
+    "network": "NEWNET",
+    "pid": "NEWPID",
+    "time": "NEWTIME",
+    "mount": "NEWNS",
+}
+
+
+def paths_of(pid: int) -> dict[str, str]:
+    """state.json's namespace_paths: every type that the kernel has."""
+    return {
+        RUNC_NAMES[kind]: f"/proc/{pid}/ns/{name}"
+        for kind, name in PROC_NAMES.items()
+        if os.path.exists(f"/proc/self/ns/{name}")
+    }
+
+
+def open_paths(paths: Sequence[tuple[str, str]]) -> list[tuple[str, int]]:
+    """Open the namespace files (kind, path) to be joined, in order; the caller closes them."""
+    opened: list[tuple[str, int]] = []
+    try:
+        for kind, path in paths:
+            opened.append((kind, os.open(path, os.O_RDONLY | os.O_CLOEXEC)))
+    except OSError as err:
+        close_all(opened)
+        raise Error(f"failed to open {paths[len(opened)][1]}") from err
+    return opened
+
+
+def close_all(opened: Sequence[tuple[str, int]]) -> None:
+    for _, fd in opened:
+        os.close(fd)
+
+
+def join(channel: Channel, opened: Sequence[tuple[str, int]]) -> None:
+    """Let the process behind `channel` join namespaces that may have different owners.
+
+    As nsenter(1) does: first all but the user namespace (we may own them and the user namespace may not), then the user
+    namespace, becoming its root, then once more those that only that root may join. The mount namespace goes
+    last of each round: after it paths and procfs are the container's.
+    """
+    rest = sorted(opened, key=lambda item: item[0] == "mount")
+    user = [item for item in rest if item[0] == "user"]
+    others = [item for item in rest if item[0] != "user"]
+    if user:
+        others = [item for item in others if not _try_join(channel, item)]
+        _join_one(channel, user[0])
+        become_root(channel)
+    for item in others:
+        _join_one(channel, item)
+
+
+def _try_join(channel: Channel, item: tuple[str, int]) -> bool:
+    try:
+        _join_one(channel, item)
+    except Error as err:
+        cause = err.__cause__
+        if isinstance(cause, StepError) and cause.errno in (1, 22):  # EPERM; EINVAL: no such capability yet
+            return False
+        raise
+    return True
+
+
+def _join_one(channel: Channel, item: tuple[str, int]) -> None:
+    kind, fd = item
+    batch = Batch()
+    batch.call("setns", sysnr.SETNS, Local(fd), FLAGS[kind], path=kind)
+    try:
+        channel.run(batch)
+    except StepError as err:
+        raise Error(f"failed to join the {kind} namespace") from err
+
+
+def become_root(channel: Channel) -> None:
+    """Take the root ids of the user namespace that was just entered; unmapped ids stay what they are."""
+    batch = Batch()
+    batch.call("setresgid", sysnr.SETRESGID, 0, 0, 0)
+    batch.call("setresuid", sysnr.SETRESUID, 0, 0, 0)
+    channel.run(batch)

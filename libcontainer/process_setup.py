@@ -1,0 +1,260 @@
+"""What a process becomes before its program runs: keyring, labels, scheduling, credentials, working directory.
+
+Shared by the container's init and by exec; each function appends the calls of one kernel feature to a batch.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+
+from libcontainer import capabilities, sysnr
+from libcontainer.errors import Error
+from libcontainer.remote import ANY_ERROR, AT_FDCWD, OP_PLAIN, Batch, Data
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from libcontainer.remote import Argument, Reply, Result
+
+# linux/prctl.h
+PR_SET_DUMPABLE = 4
+PR_SET_KEEPCAPS = 8
+PR_SET_NAME = 15
+PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_RAISE = 2
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+# linux/keyctl.h
+KEYCTL_JOIN_SESSION_KEYRING = 1
+KEYCTL_SETPERM = 5
+KEYCTL_DESCRIBE = 6
+KEY_USR_SEARCH_POSSESSOR = 0x08000000
+# linux/capability.h
+CAPABILITY_VERSION_3 = 0x20080522
+SECCOMP_SET_MODE_FILTER = 1
+# linux/ioprio.h, linux/mempolicy.h
+IOPRIO_WHO_PROCESS = 1
+DEFAULT_UMASK = 0o022
+AT_EACCESS = 0x200
+
+
+def session_keyring(batch: Batch, container_id: str, process: dict[str, Any], proc: int) -> None:
+    """A session keyring of its own, "_ses.ID" (keyctl(2)); kernels without keys are tolerated.
+
+    The possessor gets all rights, so that the container's user may use it after setuid.
+    """
+    label = process.get("selinuxLabel")
+    if label:
+        batch.write_file(proc, "thread-self/attr/keycreate", label, name="selinux keyring label")
+    joined = batch.call("keyctl", sysnr.KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, f"_ses.{container_id}", path="session keyring")
+    batch.tolerate(joined, errno.ENOSYS, errno.EDQUOT)
+    if label:
+        batch.write_file(proc, "thread-self/attr/keycreate", "\0", name="selinux keyring label")
+
+
+def apparmor(batch: Batch, profile: str, proc: int) -> None:
+    """AppArmor profile for the next execve (proc_pid_attr(5))."""
+    enabled = "/sys/module/apparmor/parameters/enabled"
+    if not os.path.exists(enabled):
+        raise Error(
+            f"apparmor failed to apply profile: process.apparmorProfile is {profile!r}, but this host has no AppArmor"
+        )
+    directory = "apparmor/" if os.path.exists("/proc/self/attr/apparmor/exec") else ""
+    batch.write_file(proc, f"thread-self/attr/{directory}exec", f"exec {profile}", name="apparmor profile")
+
+
+def selinux(batch: Batch, label: str, proc: int) -> None:
+    """SELinux label for the next execve."""
+    if not os.path.exists("/sys/fs/selinux/enforce"):
+        raise Error("selinux label is specified in config, but selinux is disabled or not supported")
+    batch.write_file(proc, "thread-self/attr/exec", label, name="selinux label")
+
+
+def no_new_privs(batch: Batch) -> None:
+    """process.noNewPrivileges (PR_SET_NO_NEW_PRIVS)."""
+    batch.call("prctl", sysnr.PRCTL, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, path="no_new_privs")
+
+
+def scheduling(batch: Batch, spec: dict[str, Any], process: dict[str, Any]) -> None:
+    """Scheduler, io priority, personality and memory policy, in the contract's order."""
+    if process.get("scheduler"):
+        from libcontainer import scheduler
+
+        attributes = batch.put(scheduler.attr(process["scheduler"]))
+        batch.call("sched_setattr", sysnr.SCHED_SETATTR, 0, attributes, 0, path="process.scheduler")
+    if process.get("ioPriority"):
+        from libcontainer import ioprio
+
+        value = ioprio.value(process["ioPriority"])
+        batch.call("ioprio_set", sysnr.IOPRIO_SET, IOPRIO_WHO_PROCESS, 0, value, path="process.ioPriority")
+    linux = spec.get("linux") or {}
+    if linux.get("personality"):
+        from libcontainer import personality
+
+        value = personality.value(linux["personality"])
+        batch.call("personality", sysnr.PERSONALITY, value, path="linux.personality")
+    if linux.get("memoryPolicy"):
+        memory_policy(batch, linux["memoryPolicy"])
+
+
+def memory_policy(batch: Batch, policy: dict[str, Any]) -> None:
+    """linux.memoryPolicy (set_mempolicy(2))."""
+    from libcontainer.spec import memory_policy as parse
+
+    mode, nodes = parse(policy)
+    mask: Argument = 0
+    bits = 0
+    if nodes:
+        words = (nodes.bit_length() + 63) // 64
+        mask = batch.put(nodes.to_bytes(words * 8, "little"))
+        bits = words * 64 + 1  # the kernel takes one bit less than it is told: set_mempolicy(2), BUGS
+    batch.call("set_mempolicy", sysnr.SET_MEMPOLICY, mode, mask, bits, path="linux.memoryPolicy")
+
+
+def seccomp(batch: Batch, filter_: Any) -> Result:
+    """Load a compiled filter (seccomp(2)); from here on plain reads and writes only."""
+    program = batch.put(filter_.program)
+    head = batch.put(struct.pack("=HxxxxxxQ", len(filter_.program) // 8, program.offset))
+    batch.pointer(head, 8)
+    loaded = batch.call("seccomp", sysnr.SECCOMP, SECCOMP_SET_MODE_FILTER, filter_.flags, head, path="linux.seccomp")
+    batch.op(OP_PLAIN, 0, (), "plain")
+    return loaded
+
+
+def bounding_set(batch: Batch, bounding: int) -> None:
+    """Drop from the bounding set what is not in `bounding` (PR_CAPBSET_DROP)."""
+    for capability in range(capabilities.last_cap() + 1):
+        if not bounding >> capability & 1:
+            batch.call("prctl", sysnr.PRCTL, PR_CAPBSET_DROP, capability, 0, 0, 0, path="bounding set")
+
+
+def user(batch: Batch, process_user: dict[str, Any], *, keep_caps: bool, set_groups: bool) -> None:
+    """setgroups, setgid, setuid; with keep_caps the permitted set survives leaving uid 0."""
+    groups = process_user.get("additionalGids") or []
+    uid, gid = process_user.get("uid", 0), process_user.get("gid", 0)
+    if keep_caps:
+        batch.call("prctl", sysnr.PRCTL, PR_SET_KEEPCAPS, 1, 0, 0, 0, path="keepcaps")
+    if set_groups:
+        packed = batch.put(struct.pack(f"={len(groups)}I", *groups))
+        batch.call("setgroups", sysnr.SETGROUPS, len(groups), packed, path="process.user.additionalGids")
+    batch.call("setgid", sysnr.SETRESGID, gid, gid, gid, path=f"process.user.gid {gid}")
+    batch.call("setuid", sysnr.SETRESUID, uid, uid, uid, path=f"process.user.uid {uid}")
+    if keep_caps:
+        batch.call("prctl", sysnr.PRCTL, PR_SET_KEEPCAPS, 0, 0, 0, 0, path="keepcaps")
+
+
+def capability_sets(batch: Batch, masks: capabilities.Masks) -> list[tuple[int, Result]]:
+    """capset(2) and the ambient set; the result lists the ambient calls, whose failure is only worth a warning."""
+    header = batch.put(struct.pack("=Ii", CAPABILITY_VERSION_3, 0))
+    sets = (masks.effective, masks.permitted, masks.inheritable)
+    words = [s & 0xFFFFFFFF for s in sets] + [s >> 32 for s in sets]
+    batch.call("capset", sysnr.CAPSET, header, batch.put(struct.pack("=6I", *words)), path="process.capabilities")
+    cleared = batch.call("prctl", sysnr.PRCTL, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0, path="ambient")
+    batch.tolerate(cleared, errno.EINVAL)
+    raised = []
+    for capability in range(64):
+        if masks.ambient >> capability & 1:
+            arguments = (PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+            raised.append((capability, batch.call("prctl", sysnr.PRCTL, *arguments, ok=(ANY_ERROR,))))
+    return raised
+
+
+def change_directory(batch: Batch, cwd: str, *, last: bool) -> None:
+    """chdir; before setuid the user may be the one who has access, after it the user must."""
+    moved = batch.call("chdir", sysnr.CHDIR, cwd, path=cwd)
+    if not last:
+        batch.tolerate(moved, errno.EACCES, errno.EPERM)
+
+
+# -- finding the program
+
+
+class Lookup:
+    """The search for args[0] in the container, with the final credentials: what exec.LookPath does in Go."""
+
+    __slots__ = ("_access", "_name", "_paths", "_place", "_stats")
+    _SIZE = 144
+
+    def __init__(self, batch: Batch, name: str, path: str | None) -> None:
+        self._name = name
+        self._paths = [name] if "/" in name else [os.path.join(d or ".", name) for d in (path or "").split(":")]
+        # The working directory comes back behind the stats: one region a batch.
+        self._place = batch.out(len(self._paths) * self._SIZE + 4096)
+        self._stats = []
+        self._access = []
+        for i, candidate in enumerate(self._paths):
+            place = Data(self._place.offset + i * self._SIZE)
+            found = batch.call("stat", sysnr.NEWFSTATAT, AT_FDCWD, candidate, place, 0, ok=(ANY_ERROR,))
+            self._stats.append(found)
+            access = batch.call("faccessat2", sysnr.FACCESSAT2, AT_FDCWD, candidate, os.X_OK, AT_EACCESS, ok=(ANY_ERROR,))
+            self._access.append(access)
+        self._cwd(batch)
+
+    def _cwd(self, batch: Batch) -> None:
+        place = Data(self._place.offset + len(self._paths) * self._SIZE)
+        batch.call("getcwd", sysnr.GETCWD, place, 4096, path="getcwd")
+
+    def check_cwd(self, reply: Reply) -> None:
+        """A working directory outside the root would be a leaked host directory (CVE-2024-21626)."""
+        if not reply.data[len(self._paths) * self._SIZE :].startswith(b"/"):
+            raise Error(
+                "current working directory is outside of container mount namespace root"
+                " -- possible container breakout detected"
+            )
+
+    def result(self, reply: Reply) -> str:
+        """The path to execute; raises what Go programs say when there is none."""
+        for i, candidate in enumerate(self._paths):
+            problem = self._problem(reply, i)
+            if problem == 0:
+                return candidate
+            if "/" in self._name:
+                verb = "stat " + self._name if reply[self._stats[i]] < 0 else ""
+                raise _not_found(self._name, verb, problem)
+        raise Error(f'exec: "{self._name}": executable file not found in $PATH')
+
+    def _problem(self, reply: Reply, i: int) -> int:
+        if reply[self._stats[i]] < 0:
+            return -reply[self._stats[i]]
+        mode = self._mode(reply, i)
+        if stat.S_ISDIR(mode):
+            return errno.EISDIR
+        access = -reply[self._access[i]]
+        if access in (errno.ENOSYS, errno.EPERM):  # a seccomp profile that does not know faccessat2
+            return 0 if mode & 0o111 else errno.EACCES
+        return access
+
+    def _mode(self, reply: Reply, i: int) -> int:
+        from libcontainer.inroot import STAT_MODE
+
+        (mode,) = struct.unpack_from("=I", reply.data, i * self._SIZE + STAT_MODE)
+        return int(mode)
+
+
+def _not_found(name: str, verb: str, problem: int) -> Error:
+    from libcontainer.errors import strerror
+
+    return Error(": ".join(part for part in (f'exec: "{name}"', verb, strerror(problem)) if part))
+
+
+EXEC_ERRORS = (
+    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.ENOTDIR, errno.EISDIR, errno.E2BIG),
+    *(errno.ETXTBSY, errno.ELOOP, errno.ENOMEM, errno.EINVAL, errno.EIO, errno.ENAMETOOLONG, errno.EAGAIN),
+)
+
+
+def exec_messages(batch: Batch, path: str) -> Data:
+    """What init prints on the container's stderr when execve itself fails: one line, as nobody else listens by then."""
+    from libcontainer.errors import strerror
+
+    rows = [(number, batch.text(f"exec {path}: {strerror(number)}\n").offset) for number in EXEC_ERRORS]
+    rows.append((0, batch.text(f"exec {path}: failed\n").offset))
+    table = batch.put(b"".join(struct.pack("=QQ", *row) for row in rows))
+    for i in range(len(rows)):
+        batch.pointer(table, i * 16 + 8)
+    return table

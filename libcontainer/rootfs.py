@@ -1,0 +1,282 @@
+"""The root of a container: attach the rootfs, hide and protect paths, pivot into it.
+
+Every path inside is opened by descriptor below the root (inroot.py). Order: propagation of "/", the rootfs onto itself, mounts,
+devices, console, then what makes things unreachable (masked, read-only), then pivot_root(2).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from libcontainer import inroot, sysnr
+from libcontainer.errors import Error
+from libcontainer.mount_options import (
+    MOUNT_ATTR_RDONLY,
+    MS_MOVE,
+    MS_PRIVATE,
+    MS_REC,
+    MS_SHARED,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+    PROPAGATION,
+)
+from libcontainer.mounts import OPEN_TREE_CLONE, PROC_SUPER_MAGIC
+from libcontainer.remote import (
+    ANY_ERROR,
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AT_RECURSIVE,
+    Batch,
+    StepError,
+)
+from libcontainer.steps import Step
+from libcontainer.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from libcontainer.plan import Plan
+    from libcontainer.remote import Argument, Channel
+
+MNT_DETACH = 2
+NULL_DEVICE = (1 << 8) | 3
+
+
+def attach_step(plan: Plan) -> Step:
+    """Make the rootfs a mount of its own in init's mount namespace, and keep it as descriptor `slots.root`."""
+
+    def emit(batch: Batch) -> None:
+        batch.call("umask", sysnr.UMASK, 0)
+        if plan.has("mount"):
+            _isolate(batch, plan)
+            tree = batch.open_tree(AT_FDCWD, plan.rootfs, OPEN_TREE_CLONE | AT_RECURSIVE)
+            place = batch.openat2(AT_FDCWD, plan.rootfs, os.O_PATH | os.O_DIRECTORY)
+            batch.move_mount(tree, place, plan.rootfs)
+            batch.close(place)
+            batch.close(tree)
+        root = batch.openat2(AT_FDCWD, plan.rootfs, os.O_PATH | os.O_DIRECTORY)
+        batch.call("dup3", sysnr.DUP3, root, plan.slots.root, os.O_CLOEXEC)
+        batch.close(root)
+
+    return Step("error preparing rootfs", emit)
+
+
+def _isolate(batch: Batch, plan: Plan) -> None:
+    """Propagation of the copied tree: rslave, or what linux.rootfsPropagation says. Below a shared parent nothing could be
+    moved or pivoted, and unbindable mounts could not be cloned: shared and unbindable are set again after the pivot."""
+    asked = PROPAGATION.get(plan.linux.get("rootfsPropagation") or "", MS_SLAVE | MS_REC)
+    batch.mount("", "/", "", MS_SLAVE | MS_REC if asked & MS_UNBINDABLE else asked)
+    if asked & MS_SHARED:
+        batch.mount("", parent_mount(plan.rootfs), "", MS_PRIVATE)
+
+
+def parent_mount(path: str) -> str:
+    """The mountpoint of the mount that `path` lies on."""
+    path = os.path.realpath(path)
+    while path != "/" and not os.path.ismount(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def private_proc_step(plan: Plan) -> Step:
+    """A procfs that only we have, as descriptor `slots.proc`: what is written there cannot be redirected by the image
+    (CVE-2025-52881). Where no new one may be mounted the host's is cloned, and checked."""
+    clone = [False]
+
+    def emit(batch: Batch) -> None:
+        if clone[0]:
+            proc: Argument = batch.open_tree(AT_FDCWD, "/proc", OPEN_TREE_CLONE)
+            place = batch.put(bytes(120))
+            batch.call("fstatfs", sysnr.FSTATFS, proc, place)
+            batch.expect(place, 0, 8, PROC_SUPER_MAGIC, errno.EINVAL)
+        else:
+            context = batch.fsopen("proc")
+            proc = batch.fsmount(context, 0, "proc")
+            batch.close(context)
+        batch.call("dup3", sysnr.DUP3, proc, plan.slots.proc, os.O_CLOEXEC)
+        batch.close(proc)
+
+    def repair(_channel: Channel, err: StepError) -> bool:
+        if clone[0] or err.errno != errno.EPERM:
+            return False
+        clone[0] = True
+        return True
+
+    return Step("error preparing a private procfs", emit, repair=repair)
+
+
+# -- masked and read-only paths
+
+
+def mask_step(plan: Plan) -> Step | None:
+    """linux.maskedPaths: files get the container's own /dev/null, directories an empty read-only tmpfs, shared by all."""
+    paths = list(dict.fromkeys(plan.linux.get("maskedPaths") or ()))
+    if not paths:
+        return None
+
+    def emit(batch: Batch) -> None:
+        null = _null(batch, plan)
+        empty = _empty_directory(batch)
+        for path in paths:
+            _mask(batch, plan.slots.root, inroot.clean(path), null, empty)
+        batch.close(null)
+        batch.close(empty)
+
+    def words(err: StepError) -> str | None:
+        return "container's /dev/null is invalid" if err.call == "expect" or err.filename == "dev/null" else None
+
+    return Step("can't mask paths", emit, words=words)
+
+
+def _null(batch: Batch, plan: Plan) -> Argument:
+    """/dev/null of the container, verified: the image may have put something else there (CVE-2025-31133)."""
+    flags = os.O_PATH | os.O_NOFOLLOW
+    null = batch.openat2(plan.slots.root, "dev/null", flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS)
+    place = batch.put(bytes(144))
+    inroot.fstat_into(batch, null, place)
+    batch.expect(place, inroot.STAT_RDEV, 8, NULL_DEVICE, errno.EINVAL)
+    return null
+
+
+def _empty_directory(batch: Batch) -> Argument:
+    context = batch.fsopen("tmpfs")
+    for key, value in (("source", "tmpfs"), ("nr_blocks", "1"), ("nr_inodes", "2"), ("mode", "755")):
+        batch.fsconfig(context, key, value)
+    empty = batch.fsmount(context, MOUNT_ATTR_RDONLY, "tmpfs")
+    batch.close(context)
+    return empty
+
+
+def _mask(batch: Batch, root: int, path: str, null: Argument, empty: Argument) -> None:
+    """Cover a directory; then, if `path` is none, a file. Which it is shows when it is opened as a directory."""
+    gone = (errno.ENOENT, errno.ENOTDIR)
+    flags = os.O_PATH | os.O_DIRECTORY
+    directory = batch.openat2(root, path, flags, resolve=RESOLVE_IN_ROOT, ok=gone, skip=4)
+    clone = batch.open_tree(empty, "", OPEN_TREE_CLONE | AT_EMPTY_PATH)
+    batch.move_mount(clone, directory, path)
+    batch.close(clone)
+    batch.close(directory)
+    file = batch.openat2(root, path, os.O_PATH, resolve=RESOLVE_IN_ROOT, ok=gone, skip=4)
+    clone = batch.open_tree(null, "", OPEN_TREE_CLONE | AT_EMPTY_PATH)
+    moved = batch.move_mount(clone, file, path)
+    # A directory, covered just above: /dev/null does not go onto it.
+    batch.tolerate(moved, errno.ENOTDIR)
+    batch.close(clone)
+    batch.close(file)
+
+
+def readonly_step(plan: Plan) -> Step | None:
+    """linux.readonlyPaths: each is bind-mounted onto itself, read-only; missing ones are skipped."""
+    paths = plan.linux.get("readonlyPaths") or ()
+    if not paths:
+        return None
+
+    def emit(batch: Batch) -> None:
+        for path in paths:
+            _protect(batch, plan.slots.root, inroot.clean(path))
+
+    return Step("can't make paths read-only", emit)
+
+
+def _protect(batch: Batch, root: int, path: str) -> None:
+    gone = (errno.ENOENT, errno.ENOTDIR)
+    target = batch.openat2(root, path, os.O_PATH, resolve=RESOLVE_IN_ROOT, ok=gone, skip=5)
+    clone = batch.open_tree(target, "", OPEN_TREE_CLONE | AT_RECURSIVE | AT_EMPTY_PATH)
+    batch.mount_setattr(clone, attr_set=MOUNT_ATTR_RDONLY, path=path)
+    batch.move_mount(clone, target, path)
+    batch.close(clone)
+    batch.close(target)
+
+
+# -- entering the root
+
+
+def pivot_step(plan: Plan) -> Step:
+    """Make the rootfs the root: pivot_root(2), MS_MOVE with --no-pivot, chroot(2) without a mount namespace."""
+    if not plan.has("mount"):
+        return Step("chroot", lambda batch: _chroot(batch, plan))
+    if plan.no_pivot:
+        return Step("error moving the root mount", lambda batch: _move_root(batch, plan))
+    return Step("pivot_root", lambda batch: _pivot(batch, plan))
+
+
+def _chroot(batch: Batch, plan: Plan) -> None:
+    batch.call("fchdir", sysnr.FCHDIR, plan.slots.root, path=plan.rootfs)
+    batch.call("chroot", sysnr.CHROOT, ".", path=plan.rootfs)
+    batch.call("chdir", sysnr.CHDIR, "/", path="/")
+
+
+def _pivot(batch: Batch, plan: Plan) -> None:
+    """pivot_root(".", "."): the old root ends on top of the new one, is made a slave (so that unmounting does not
+    propagate to the host) and detached. See pivot_root(2), "pivot_root(".", ".")"."""
+    old = batch.openat2(AT_FDCWD, "/", os.O_PATH | os.O_DIRECTORY)
+    batch.call("fchdir", sysnr.FCHDIR, plan.slots.root, path=plan.rootfs)
+    batch.call("pivot_root", sysnr.PIVOT_ROOT, ".", ".", path=plan.rootfs)
+    batch.call("fchdir", sysnr.FCHDIR, old, path="/")
+    batch.mount("", ".", "", MS_SLAVE | MS_REC)
+    batch.call("umount2", sysnr.UMOUNT2, ".", MNT_DETACH, path="/")
+    batch.close(old)
+    batch.call("chdir", sysnr.CHDIR, "/", path="/")
+
+
+def _move_root(batch: Batch, plan: Plan) -> None:
+    """Without pivot_root the host's mounts stay underneath: all of procfs and sysfs are detached first, or covered,
+    since a container could mount its own unmasked copy otherwise (mount_too_revealing in fs/namespace.c)."""
+    for mountpoint in _revealing_mounts(plan.rootfs):
+        batch.mount("", mountpoint, "", MS_SLAVE | MS_REC)
+        detached = batch.call("umount2", sysnr.UMOUNT2, mountpoint, MNT_DETACH, path=mountpoint)
+        batch.tolerate(detached, errno.EINVAL, errno.EPERM)
+        # What could not be detached is covered; where it was, the mountpoint may be gone.
+        covered = batch.mount("tmpfs", mountpoint, "tmpfs", 0, path=mountpoint)
+        batch.tolerate(covered, ANY_ERROR)
+    batch.call("fchdir", sysnr.FCHDIR, plan.slots.root, path=plan.rootfs)
+    batch.mount(".", "/", "", MS_MOVE, path=plan.rootfs)
+    batch.call("chroot", sysnr.CHROOT, ".", path=plan.rootfs)
+    batch.call("chdir", sysnr.CHDIR, "/", path="/")
+
+
+def _revealing_mounts(rootfs: str) -> list[str]:
+    """Mountpoints of whole procfs and sysfs mounts outside the rootfs, deepest first."""
+    found = []
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            fields, _, rest = line.partition(" - ")
+            root, mountpoint = fields.split()[3:5]
+            inside = mountpoint == rootfs or mountpoint.startswith(rootfs + "/")
+            if rest.split()[0] in ("proc", "sysfs") and root == "/" and not inside:
+                found.append(_unescape(mountpoint))
+    return found[::-1]
+
+
+def _unescape(path: str) -> str:
+    """Octal escapes of mountinfo (proc_pid_mountinfo(5)): space, tab, newline, backslash."""
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        path = path.replace(code, character)
+    return path
+
+
+def propagation_step(plan: Plan) -> Step | None:
+    """shared and unbindable apply to the new root only after the pivot, which refuses them."""
+    flags = PROPAGATION.get(plan.linux.get("rootfsPropagation") or "", 0)
+    if not plan.has("mount") or not flags & (MS_SHARED | MS_UNBINDABLE):
+        return None
+    return Step("error setting rootfs propagation", lambda batch: batch.mount("", "/", "", flags))
+
+
+def readonly_root_step(plan: Plan) -> Step | None:
+    """root.readonly, last, so that mountpoints could be made."""
+    if not plan.spec["root"].get("readonly") or not plan.has("mount"):
+        return None
+
+    def emit(batch: Batch) -> None:
+        root = batch.openat2(AT_FDCWD, "/", os.O_PATH | os.O_DIRECTORY)
+        batch.mount_setattr(root, attr_set=MOUNT_ATTR_RDONLY, path="/")
+        batch.close(root)
+
+    return Step("error setting rootfs as readonly", emit)
+
+
+def check_no_restrictions_without_mount_namespace(plan: Plan) -> None:
+    """Masking would happen on the host."""
+    if not plan.has("mount") and (plan.linux.get("maskedPaths") or plan.linux.get("readonlyPaths")):
+        raise Error("unable to restrict sys entries without a private MNT namespace")
