@@ -61,10 +61,9 @@ def run(
 def _run_one(hook: Mapping[str, Any], document: bytes, inherit_env: bool, cwd: str | None) -> None:
     path = hook["path"]
     args = hook.get("args") or [path]
+    env = _environment(hook.get("env"), inherit_env)
     try:
-        program.run(
-            path, args, _environment(hook.get("env"), inherit_env), stdin=document, cwd=cwd, timeout=hook.get("timeout")
-        )
+        program.run(path, args, env, stdin=document, cwd=cwd, timeout=hook.get("timeout"))
     except program.TimedOut as err:
         raise Error(f"hook {err}") from None
 
@@ -75,5 +74,7 @@ def _environment(env: Sequence[str] | None, inherit_env: bool) -> Mapping[str, s
     pairs = [entry.partition("=") for entry in env]
     for name, equals, _ in pairs:
         if not (name and equals):
-            raise Error(f"invalid environment variable {name!r}: " + ("name cannot be empty" if equals else "missing '='"))
+            raise Error(
+                "invalid environment variable: " + ("name cannot be empty" if equals else "missing '='")
+            )
     return {name: value for name, _, value in pairs}

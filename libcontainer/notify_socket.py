@@ -56,7 +56,8 @@ class NotifySocket:
         directory = os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _unlink(directory)
-            sock.bind(f"/proc/self/fd/{directory}/{SOCKET}")  # the real path may be longer than an address can be
+            # The real path may be longer than an address can be.
+            sock.bind(f"/proc/self/fd/{directory}/{SOCKET}")
             os.chmod(SOCKET, 0o777, dir_fd=directory)
         except OSError:
             sock.close()

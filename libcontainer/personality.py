@@ -16,7 +16,8 @@ def value(personality: Mapping[str, Any], path: str = "linux.personality") -> in
     """The argument of personality(2)."""
     domain = personality.get("domain")
     if domain not in DOMAINS:
-        raise InvalidSpec(f"{path}.domain", f"invalid personality domain {domain} (known: {', '.join(DOMAINS)})")
+        known = ", ".join(DOMAINS)
+        raise InvalidSpec(f"{path}.domain", f"invalid personality domain {domain} (known: {known})")
     return DOMAINS[domain]
 
 

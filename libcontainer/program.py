@@ -6,7 +6,6 @@ subprocess's helper it clears the signal mask, which the foreground `run` has fi
 
 from __future__ import annotations
 
-import _signal
 import os
 import select
 
@@ -14,7 +13,10 @@ from libcontainer.errors import Error, SyscallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Callable, Mapping, Sequence
+else:
+    import _signal
 
 QUOTED = 3072  # bytes of each stream in an error: conmon reads 8 KiB of our stderr
 CLONE_FS = 0x200  # linux/sched.h
@@ -66,7 +68,7 @@ def _spawn(path: str, args: Sequence[str], env: Mapping[str, str], stdio: list[i
     ]
     actions.extend((os.POSIX_SPAWN_CLOSE, fd) for fd in _leaked())
     return os.posix_spawn(
-        path, args, env, file_actions=actions, setsigmask=(), setsigdef=_signal.valid_signals()
+        path, list(args), env, file_actions=actions, setsigmask=(), setsigdef=_signal.valid_signals()
     )
 
 
@@ -106,7 +108,7 @@ def _in_directory(cwd: str, spawn: Callable[[], int]) -> int:
             _unshare_fs()
             _chdir(cwd)
             answers.append(spawn())
-        except BaseException as err:
+        except BaseException as err:  # noqa: BLE001  # raised again in the calling thread
             answers.append(err)
         finally:
             done.release()

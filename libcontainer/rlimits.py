@@ -58,10 +58,13 @@ def apply(pid: int, limits: Sequence[tuple[int, int, int]]) -> None:
     import resource
 
     for number, soft, hard in limits:
+        what = f"error setting rlimit type {number} ({NAMES[number]} to {soft}:{hard})"
         try:
             resource.prlimit(pid, number, (_rlim(soft), _rlim(hard)))
-        except (OSError, ValueError) as err:  # ValueError: soft above hard, or raised without CAP_SYS_RESOURCE
-            raise Error(f"error setting rlimit type {number} ({NAMES[number]})") from err
+        except OSError as err:
+            raise Error(what) from err
+        except ValueError:  # Python's form of EINVAL here: soft is above hard
+            raise Error(f"{what}: invalid argument") from None
 
 
 def _rlim(value: int) -> int:

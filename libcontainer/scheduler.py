@@ -33,6 +33,7 @@ FLAGS = {
 # size, policy, flags, nice, priority, runtime, deadline, period, util_min, util_max (linux/sched/types.h)
 SCHED_ATTR = struct.Struct("=IIQiIQQQII")
 DEADLINE_FIELDS = ("runtime", "deadline", "period")
+# In the order of the struct.
 BITS = {"nice": 31, "priority": 31, "runtime": 64, "deadline": 64, "period": 64}
 
 
@@ -41,9 +42,9 @@ def attr(scheduler: Mapping[str, Any], path: str = "process.scheduler") -> bytes
     policy = _policy(scheduler, path)
     values = {name: scheduler.get(name) or 0 for name in BITS}
     _check(scheduler["policy"], values, path)
-    flags = _flags(scheduler.get("flags") or (), path)
-    deadline = [values[name] for name in DEADLINE_FIELDS]
-    return SCHED_ATTR.pack(SCHED_ATTR.size, policy, flags, values["nice"], values["priority"], *deadline, 0, 0)
+    flags = _flags(scheduler.get("flags") or [], path)
+    numbers = [values[name] for name in BITS]
+    return SCHED_ATTR.pack(SCHED_ATTR.size, policy, flags, *numbers, 0, 0)
 
 
 def _policy(scheduler: Mapping[str, Any], path: str) -> int:
@@ -51,7 +52,8 @@ def _policy(scheduler: Mapping[str, Any], path: str) -> int:
     if not name:
         raise InvalidSpec(f"{path}.policy", "scheduler policy is required")
     if name not in POLICIES:
-        raise InvalidSpec(f"{path}.policy", f"invalid scheduler policy: {name} (known: {', '.join(POLICIES)})")
+        known = ", ".join(POLICIES)
+        raise InvalidSpec(f"{path}.policy", f"invalid scheduler policy: {name} (known: {known})")
     return POLICIES[name]
 
 
@@ -59,7 +61,8 @@ def _flags(names: list[str], path: str) -> int:
     flags = 0
     for index, name in enumerate(names):
         if name not in FLAGS:
-            raise InvalidSpec(f"{path}.flags[{index}]", f"invalid scheduler flag: {name} (known: {', '.join(FLAGS)})")
+            known = ", ".join(FLAGS)
+            raise InvalidSpec(f"{path}.flags[{index}]", f"invalid scheduler flag: {name} (known: {known})")
         flags |= FLAGS[name]
     return flags
 

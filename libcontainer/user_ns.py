@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 
-from libcontainer.errors import Error, InvalidSpec
+from libcontainer.errors import Error, InvalidSpec, describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
 ID_LIMIT = 0xFFFFFFFF  # (uid_t)-1 is no id: "do not change"
 MAX_EXTENTS = 340  # UID_GID_MAP_MAX_EXTENTS, linux/user_namespace.h
-EVERYTHING = [{"containerID": 0, "hostID": 0, "size": ID_LIMIT}]  # what the initial user namespace says of itself
+EVERYTHING = [
+    {"containerID": 0, "hostID": 0, "size": ID_LIMIT}
+]  # what the initial user namespace says of itself
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -48,14 +51,16 @@ def validate(mappings: Sequence[IDMap], path: str) -> None:
             raise InvalidSpec(f"{path}[{index}].size", "a mapping needs at least one id")
         for name, first in (("containerID", inside), ("hostID", outside)):
             if first < 0 or first + size > ID_LIMIT:
-                raise InvalidSpec(f"{path}[{index}].{name}", f"{first} and {size} ids from there exceed 32 bits")
+                raise InvalidSpec(
+                    f"{path}[{index}].{name}", f"{first} and {size} ids from there exceed 32 bits"
+                )
     for name in ("containerID", "hostID"):
         _no_overlap(mappings, path, name)
 
 
 def _no_overlap(mappings: Sequence[IDMap], path: str, name: str) -> None:
     ordered = sorted(range(len(mappings)), key=lambda index: mappings[index][name])
-    for before, after in zip(ordered, ordered[1:]):
+    for before, after in pairwise(ordered):
         if mappings[before][name] + mappings[before]["size"] > mappings[after][name]:
             raise InvalidSpec(f"{path}[{after}].{name}", f"overlaps with {path}[{before}]")
 
@@ -99,7 +104,7 @@ def write_maps(
     (CVE-2014-8989). More than that is for newgidmap(1), after which setgroups may stay allowed.
     """
     if rootless_euid and _only_own_group(gid_mappings):
-        _write(f"/proc/{pid}/setgroups", b"deny")
+        _update(f"/proc/{pid}/setgroups", b"deny")
     _write_map(pid, "uid", uid_mappings)
     _write_map(pid, "gid", gid_mappings)
 
@@ -111,29 +116,31 @@ def _only_own_group(mappings: Sequence[IDMap]) -> bool:
 def _write_map(pid: int, kind: str, mappings: Sequence[IDMap]) -> None:
     if not mappings:
         return
-    path = f"/proc/{pid}/{kind}_map"
     try:
-        _write(path, map_lines(mappings))
-    except PermissionError as err:
+        _update(f"/proc/{pid}/{kind}_map", map_lines(mappings))
+    except Error as err:
+        if not isinstance(err.__cause__, PermissionError):
+            raise
         try:
             _mapping_tool(f"new{kind}map", pid, mappings)
         except Error as tool_error:
-            raise Error(f"failed to update {path}: {err.strerror or 'not permitted'}".lower()) from tool_error
+            raise Error(describe(err)) from tool_error
+
+
+def _update(path: str, data: bytes) -> None:
+    try:
+        _write(path, data)
     except OSError as err:
-        raise Error("failed to update") from err
+        raise Error(f"failed to update {path}") from OSError(err.errno, err.strerror)
 
 
 def _write(path: str, data: bytes) -> None:
-    """The kernel takes a map in one write(2), and only the first."""
+    """In one write(2): the kernel takes no map in pieces, and none after the first."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, data)
-        finally:
-            os.close(fd)
-    except OSError as err:
-        err.filename = path
-        raise
+        os.write(fd, data)
+    finally:
+        os.close(fd)
 
 
 def _mapping_tool(name: str, pid: int, mappings: Sequence[IDMap]) -> None:
