@@ -15,8 +15,9 @@ from __future__ import annotations
 import _signal
 import os
 
-from libcontainer import cgroups, config
+from libcontainer import cgroups
 from libcontainer.errors import ContainerNotExist, ContainerNotRunning, Error
+from libcontainer.saved_config import SavedConfig
 from libcontainer.state import State, check_id
 
 TYPE_CHECKING = False
@@ -42,7 +43,7 @@ def quiet(level: str, message: str, **fields: object) -> None:
 class Container:
     """One container of a state root. Not to be used from two threads at once; different containers may be."""
 
-    __slots__ = ("_init", "cgroup", "directory", "id", "log", "root", "state")
+    __slots__ = ("_init", "cgroup", "directory", "id", "log", "root", "saved", "state")
 
     def __init__(
         self, container_id: str, root: str, state: State, *, log: Callable[..., None] | None = None
@@ -51,12 +52,11 @@ class Container:
         self.root = root
         self.directory = os.path.join(root, container_id)
         self.state = state
+        self.saved = SavedConfig(state.config)
         self.log = log or quiet
         self._init: Process | None = None
         self.cgroup: Manager = cgroups.load(
-            state.cgroup_paths,
-            rootless=bool(state.config.get("rootless_cgroups")),
-            systemd=config.uses_systemd(state.config),
+            state.cgroup_paths, rootless=self.saved.rootless_cgroups, systemd=self.saved.systemd
         )
 
     # -- making and finding
@@ -145,11 +145,11 @@ class Container:
 
     @property
     def bundle(self) -> str:
-        return config.bundle(self.state.config)
+        return self.saved.bundle or ""
 
     @property
     def annotations(self) -> dict[str, str]:
-        return config.annotations(self.state.config)
+        return self.saved.annotations
 
     def to_state(self) -> dict[str, Any]:
         """The document that `state` prints."""
@@ -160,7 +160,7 @@ class Container:
             "pid": 0 if status == STOPPED else self.state.init_process_pid,
             "status": status,
             "bundle": self.bundle,
-            "rootfs": config.rootfs(self.state.config),
+            "rootfs": self.saved.rootfs,
             "created": self.state.created,
         }
         if self.annotations:
@@ -213,7 +213,7 @@ class Container:
 
         Raises ContainerNotRunning if it has ended; with `all` that is success.
         """
-        shared = not config.has_private_pid_namespace(self.state.config)
+        shared = self.saved.namespace_path("pid") != ""
         if signum == SIGKILL and shared and self._kill_all():
             return
         if not self.state.is_alive():

@@ -6,7 +6,7 @@ import os
 import stat
 import time
 
-from libcontainer import config, faults
+from libcontainer import faults
 from libcontainer.errors import ContainerNotRunning, Error
 
 TYPE_CHECKING = False
@@ -63,7 +63,7 @@ def _kill_leftovers(container: Container) -> None:
 
 
 def poststop(container: Container) -> None:
-    hooks = config.hooks(container.state.config, "poststop")
+    hooks = container.saved.hooks.get("poststop")
     if hooks:
         from libcontainer import hooks as runner
 

@@ -10,7 +10,6 @@ import errno
 import os
 
 from libcontainer import (
-    config,
     create,
     environment,
     faults,
@@ -68,7 +67,7 @@ def _check(container: Container, process: dict[str, Any], ignore_paused: bool) -
         raise Error("exec args cannot be empty")
     from libcontainer.spec_process import validate_process
 
-    validate_process(process, rootless_euid=bool(container.state.config.get("rootless_euid")))  # type: ignore[arg-type]
+    validate_process(process, rootless_euid=container.saved.rootless_euid)  # type: ignore[arg-type]
 
 
 class _Exec:
@@ -86,7 +85,6 @@ class _Exec:
         "saved",
         "slots",
         "sockets",
-        "spec",
         "stage0",
         "stdio",
         "userns",
@@ -96,13 +94,12 @@ class _Exec:
         self, container: Container, process: dict[str, Any], stdio: tuple[int, ...], cgroup: list[str]
     ) -> None:
         self.container = container
-        self.saved = container.state.config
-        self.spec = config.exec_spec(self.saved)
-        self.process = config.exec_process(self.saved, process)
+        self.saved = container.saved
+        self.process: dict[str, Any] = dict(self.saved.exec_process(process))  # type: ignore[arg-type]
         self.stdio = stdio
         self.cgroup = cgroup
         self.slots = Slots(len(stdio))
-        self.userns = any(kind == "user" for kind, _ in config.namespaces(self.saved))
+        self.userns = self.saved.has_namespace("user")
         self.channel: Channel | None = None
         self.console: Callable[[int, str], None] | None = None
         self.pidfd_peer: _socket.socket | None = None
@@ -178,12 +175,10 @@ class _Exec:
     def _join(self, channel: Channel) -> None:
         """All namespaces at once by init's pidfd (Linux 5.8); mixed owners need them one by one."""
         create.not_dumpable(channel)
-        joined = config.namespaces(self.saved)
-        if not joined:
+        kinds = [entry["type"] for entry in self.saved.namespaces]
+        if not kinds:
             return
-        flags = 0
-        for kind, _ in joined:
-            flags |= namespaces.FLAGS[kind]
+        flags = sum(namespaces.FLAGS[kind] for kind in kinds)
         init = self.container.state.init_process_pid
         pidfd = os.pidfd_open(init)
         try:
@@ -193,15 +188,14 @@ class _Exec:
         except StepError as err:
             if err.errno not in (errno.EPERM, errno.EINVAL):
                 raise
-            self._join_one_by_one(channel, init)
+            self._join_one_by_one(channel, init, kinds)
         else:
             if self.userns:
                 namespaces.become_root(channel)
         finally:
             os.close(pidfd)
 
-    def _join_one_by_one(self, channel: Channel, init: int) -> None:
-        kinds = [kind for kind, _ in config.namespaces(self.saved)]
+    def _join_one_by_one(self, channel: Channel, init: int, kinds: list[str]) -> None:
         opened = namespaces.open_paths(
             [(kind, f"/proc/{init}/ns/{namespaces.PROC_NAMES[kind]}") for kind in kinds]
         )
@@ -247,7 +241,7 @@ class _Exec:
         try:
             manager.join_dirs(self.pid, manager.exec_targets(self.cgroup or None))
         except OSError as err:
-            if not self._enter_inits_cgroup() and not self.saved.get("rootless_cgroups"):
+            if not self._enter_inits_cgroup() and not self.saved.rootless_cgroups:
                 raise Error("unable to join the container's cgroup") from err
 
     def _enter_inits_cgroup(self) -> bool:
@@ -274,10 +268,10 @@ class _Exec:
             self._set_affinity(self.stage0, initial, "initial")
 
     def _set_affinity(self, pid: int, cpus: str, which: str) -> None:
-        from libcontainer import bitlist
+        from libcontainer import cpuset_list
 
         try:
-            os.sched_setaffinity(pid, bitlist.ids(cpus))
+            os.sched_setaffinity(pid, cpuset_list.parse(cpus))
         except (OSError, ValueError) as err:
             raise Error(f"unable to set the {which} CPU affinity of the process") from err
 
@@ -287,7 +281,7 @@ class _Exec:
             self._set_affinity(self.pid, affinity["final"], "final")
         elif not affinity.get("initial"):
             create.reset_affinity(self.pid)
-        score = self.saved.get("oom_score_adj")
+        score = self.saved.oom_score_adj
         if score is not None:
             create.write_oom_score(self.pid, score)
         if not self.process.get("terminal"):
@@ -325,16 +319,16 @@ class _Exec:
         batch.close(root)
         channel.run(batch)
         if self._needs_proc():
-            steps.run(channel, [rootfs.private_proc_step(self)])
+            steps.run(channel, [rootfs.private_proc_step(self.slots)])
         if self.process.get("terminal"):
             self._console(channel)
         batch = Batch()
         if self.process.get("noNewPrivileges"):
             process_setup.no_new_privs(batch)
-        umask = self.saved.get("umask")
+        umask = self.saved.umask
         if umask is not None:
             batch.call("umask", sysnr.UMASK, umask)
-        process_setup.scheduling(batch, self.spec, self.process)
+        process_setup.scheduling(batch, self.process, self.saved.personality, self.saved.memory_policy)
         channel.run(batch)
         faults.point("exec.configured")
 
@@ -371,14 +365,14 @@ class _Exec:
         env, has_home, path = environment.prepare(process.get("env") or [])
         process["env"] = env if has_home else environment.with_home(env, self._home(channel))
         batch = Batch()
-        if not self.saved.get("no_new_keyring"):
+        if not self.saved.no_new_keyring:
             process_setup.session_keyring(batch, self.container.id, process, self.slots.proc)
         if process.get("selinuxLabel"):
             process_setup.selinux(batch, process["selinuxLabel"], self.slots.proc)
         early = None if process.get("noNewPrivileges") else self._filter()
         if early:
             batch = self._load_seccomp(channel, batch, early)
-        may_set_groups = not self.saved.get("rootless_euid")
+        may_set_groups = not self.saved.rootless_euid
         log = self.container.log
         raised = create.become_user(batch, process, set_groups=may_set_groups, userns=self.userns, log=log)
         if process.get("apparmorProfile"):
@@ -401,7 +395,7 @@ class _Exec:
             os.close(fd)
 
     def _filter(self) -> seccomp.Filter | None:
-        profile = self.spec["linux"].get("seccomp")
+        profile = self.saved.seccomp
         return seccomp.load(profile, os.path.join(self.container.root, ".seccomp")) if profile else None
 
     def _load_seccomp(self, channel: Channel, batch: Batch, filter_: seccomp.Filter) -> Batch:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import select
 
-from libcontainer import config, faults
+from libcontainer import faults
 from libcontainer.errors import ContainerRunning, Error
 
 TYPE_CHECKING = False
@@ -98,7 +98,7 @@ def _read(fifo: int) -> bytes:
 
 
 def _poststart(container: Container) -> None:
-    hooks = config.hooks(container.state.config, "poststart")
+    hooks = container.saved.hooks.get("poststart")
     if not hooks:
         return
     from libcontainer import hooks as runner

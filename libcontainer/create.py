@@ -313,7 +313,7 @@ class Creation:
         plan = self.plan
         return [
             Step("umask", lambda batch: batch.call("umask", sysnr.UMASK, 0)),
-            rootfs.private_proc_step(plan),
+            rootfs.private_proc_step(plan.slots),
             *mounts.steps(plan),
             *devices.steps(plan),
         ]
@@ -394,7 +394,9 @@ class Creation:
                 batch.write_file(plan.slots.proc, f"sys/{path}", value, name=f"sysctl {path}")
         if plan.process.get("noNewPrivileges"):
             process_setup.no_new_privs(batch)
-        process_setup.scheduling(batch, plan.spec, plan.process)
+        process_setup.scheduling(
+            batch, plan.process, plan.linux.get("personality"), plan.linux.get("memoryPolicy")
+        )
 
     # -- hooks
 

@@ -16,6 +16,7 @@ from libcontainer.remote import ANY_ERROR, AT_FDCWD, OP_PLAIN, Batch, Data
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from libcontainer.remote import Argument, Reply, Result
@@ -80,7 +81,12 @@ def no_new_privs(batch: Batch) -> None:
     batch.call("prctl", sysnr.PRCTL, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, path="no_new_privs")
 
 
-def scheduling(batch: Batch, spec: dict[str, Any], process: dict[str, Any]) -> None:
+def scheduling(
+    batch: Batch,
+    process: dict[str, Any],
+    personality_wanted: Mapping[str, Any] | None,
+    policy: Mapping[str, Any] | None,
+) -> None:
     """Scheduler, io priority, personality and memory policy, in the contract's order."""
     if process.get("scheduler"):
         from libcontainer import scheduler
@@ -92,19 +98,18 @@ def scheduling(batch: Batch, spec: dict[str, Any], process: dict[str, Any]) -> N
 
         value = ioprio.value(process["ioPriority"])
         batch.call("ioprio_set", sysnr.IOPRIO_SET, IOPRIO_WHO_PROCESS, 0, value, path="process.ioPriority")
-    linux = spec.get("linux") or {}
-    if linux.get("personality"):
+    if personality_wanted:
         from libcontainer import personality
 
-        value = personality.value(linux["personality"])
+        value = personality.value(personality_wanted)
         batch.call("personality", sysnr.PERSONALITY, value, path="linux.personality")
-    if linux.get("memoryPolicy"):
-        memory_policy(batch, linux["memoryPolicy"])
+    if policy:
+        memory_policy(batch, policy)
 
 
-def memory_policy(batch: Batch, policy: dict[str, Any]) -> None:
+def memory_policy(batch: Batch, policy: Mapping[str, Any]) -> None:
     """linux.memoryPolicy (set_mempolicy(2))."""
-    from libcontainer.spec import memory_policy as parse
+    from libcontainer.spec_linux import memory_policy as parse
 
     mode, nodes = parse(policy)
     mask: Argument = 0

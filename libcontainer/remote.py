@@ -29,7 +29,7 @@ AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 AT_SYMLINK_NOFOLLOW = 0x100
 
-OP_SYSCALL, OP_CLONE, OP_SYNC, OP_DETACH, OP_LABEL, OP_HOOK, OP_EXEC, OP_EXPECT, OP_PLAIN = range(9)
+OP_SYSCALL, OP_CLONE, OP_SYNC, OP_DETACH, OP_LABEL, OP_HOOK, OP_EXEC, OP_EXPECT, OP_SKIP, OP_PLAIN = range(10)
 VALUE, DATA, RESULT, FD = range(4)
 HOOK_STATUS = 0x10000
 MAX_FDS = 64
@@ -184,15 +184,27 @@ class Batch:
         """Append the system call `nr`; `name` and `path` word its failure."""
         return self.op(OP_SYSCALL, nr, arguments, name, path, ok, skip)
 
-    def tolerate(self, result: Result, *errnos: int) -> None:
-        """Let an appended call fail with one of (at most two) errnos."""
-        op, skip, _, _, nr, kinds, values = self.calls[result.index]
-        first, second = (*errnos, 0)[:2]
+    def tolerate(self, result: Result, *errnos: int, skip: int = 0) -> None:
+        """Let an appended call fail with one of (at most two) errnos; the next `skip` calls are then passed over."""
+        op, _, _, _, nr, kinds, values = self.calls[result.index]
+        first, second = (*errnos, 0, 0)[:2]
         self.calls[result.index] = (op, skip, first, second, nr, kinds, values)
+
+    def count_since(self, result: Result) -> int:
+        """How many calls were appended after this one."""
+        return len(self.calls) - result.index - 1
 
     def send_back(self, result: Result) -> None:
         """The reply brings the descriptor that this call returned."""
         self.returned.add(result.index)
+
+    def skip(self) -> Result:
+        """Pass over the calls up to end_skip()."""
+        return self.op(OP_SKIP, 0, (), "skip")
+
+    def end_skip(self, skip: Result) -> None:
+        """Where a skip() leads to."""
+        self.tolerate(skip, skip=self.count_since(skip))
 
     def expect(self, place: Data, at: int, size: int, value: int, error: int, *, equal: bool = True) -> Result:
         """Fail with `error` unless the `size` bytes at `place`+`at` are (or with equal=False: are not) `value`."""

@@ -35,7 +35,7 @@ from libcontainer.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from libcontainer.plan import Plan
+    from libcontainer.plan import Plan, Slots
     from libcontainer.remote import Argument, Channel
 
 MNT_DETACH = 2
@@ -78,7 +78,7 @@ def parent_mount(path: str) -> str:
     return path
 
 
-def private_proc_step(plan: Plan) -> Step:
+def private_proc_step(slots: Slots) -> Step:
     """A procfs that only we have, as descriptor `slots.proc`: what is written there cannot be redirected by the image
     (CVE-2025-52881). Where no new one may be mounted the host's is cloned, and checked."""
     clone = [False]
@@ -93,7 +93,7 @@ def private_proc_step(plan: Plan) -> Step:
             context = batch.fsopen("proc")
             proc = batch.fsmount(context, 0, "proc")
             batch.close(context)
-        batch.call("dup3", sysnr.DUP3, proc, plan.slots.proc, os.O_CLOEXEC)
+        batch.call("dup3", sysnr.DUP3, proc, slots.proc, os.O_CLOEXEC)
         batch.close(proc)
 
     def repair(_channel: Channel, err: StepError) -> bool:
@@ -109,18 +109,17 @@ def private_proc_step(plan: Plan) -> Step:
 
 
 def mask_step(plan: Plan) -> Step | None:
-    """linux.maskedPaths: files get the container's own /dev/null, directories an empty read-only tmpfs, shared by all."""
+    """linux.maskedPaths: files get the container's own /dev/null, directories an empty read-only tmpfs each (a detached
+    mount cannot be cloned before Linux 6.15, so they do not share one)."""
     paths = list(dict.fromkeys(plan.linux.get("maskedPaths") or ()))
     if not paths:
         return None
 
     def emit(batch: Batch) -> None:
         null = _null(batch, plan)
-        empty = _empty_directory(batch)
         for path in paths:
-            _mask(batch, plan.slots.root, inroot.clean(path), null, empty)
+            _mask(batch, plan.slots.root, inroot.clean(path), null)
         batch.close(null)
-        batch.close(empty)
 
     def words(err: StepError) -> str | None:
         return "container's /dev/null is invalid" if err.call == "expect" or err.filename == "dev/null" else None
@@ -138,29 +137,32 @@ def _null(batch: Batch, plan: Plan) -> Argument:
     return null
 
 
-def _empty_directory(batch: Batch) -> Argument:
+def _mask(batch: Batch, root: int, path: str, null: Argument) -> None:
+    """Cover a directory, or else a file: which it is shows when it is opened as a directory."""
+    flags = os.O_PATH | os.O_DIRECTORY
+    directory = batch.openat2(root, path, flags, resolve=RESOLVE_IN_ROOT)
+    _cover_directory(batch, path, directory)
+    done = batch.skip()
+    batch.tolerate(directory, errno.ENOENT, errno.ENOTDIR, skip=batch.count_since(directory))
+    file = batch.openat2(root, path, os.O_PATH, resolve=RESOLVE_IN_ROOT)
+    _cover_file(batch, path, file, null)
+    batch.tolerate(file, errno.ENOENT, errno.ENOTDIR, skip=batch.count_since(file))
+    batch.end_skip(done)
+
+
+def _cover_directory(batch: Batch, path: str, directory: Argument) -> None:
     context = batch.fsopen("tmpfs")
     for key, value in (("source", "tmpfs"), ("nr_blocks", "1"), ("nr_inodes", "2"), ("mode", "755")):
         batch.fsconfig(context, key, value)
     empty = batch.fsmount(context, MOUNT_ATTR_RDONLY, "tmpfs")
-    batch.close(context)
-    return empty
+    batch.move_mount(empty, directory, path)
+    for fd in (context, empty, directory):
+        batch.close(fd)
 
 
-def _mask(batch: Batch, root: int, path: str, null: Argument, empty: Argument) -> None:
-    """Cover a directory; then, if `path` is none, a file. Which it is shows when it is opened as a directory."""
-    gone = (errno.ENOENT, errno.ENOTDIR)
-    flags = os.O_PATH | os.O_DIRECTORY
-    directory = batch.openat2(root, path, flags, resolve=RESOLVE_IN_ROOT, ok=gone, skip=4)
-    clone = batch.open_tree(empty, "", OPEN_TREE_CLONE | AT_EMPTY_PATH)
-    batch.move_mount(clone, directory, path)
-    batch.close(clone)
-    batch.close(directory)
-    file = batch.openat2(root, path, os.O_PATH, resolve=RESOLVE_IN_ROOT, ok=gone, skip=4)
+def _cover_file(batch: Batch, path: str, file: Argument, null: Argument) -> None:
     clone = batch.open_tree(null, "", OPEN_TREE_CLONE | AT_EMPTY_PATH)
-    moved = batch.move_mount(clone, file, path)
-    # A directory, covered just above: /dev/null does not go onto it.
-    batch.tolerate(moved, errno.ENOTDIR)
+    batch.move_mount(clone, file, path)
     batch.close(clone)
     batch.close(file)
 
@@ -179,13 +181,13 @@ def readonly_step(plan: Plan) -> Step | None:
 
 
 def _protect(batch: Batch, root: int, path: str) -> None:
-    gone = (errno.ENOENT, errno.ENOTDIR)
-    target = batch.openat2(root, path, os.O_PATH, resolve=RESOLVE_IN_ROOT, ok=gone, skip=5)
+    target = batch.openat2(root, path, os.O_PATH, resolve=RESOLVE_IN_ROOT)
     clone = batch.open_tree(target, "", OPEN_TREE_CLONE | AT_RECURSIVE | AT_EMPTY_PATH)
     batch.mount_setattr(clone, attr_set=MOUNT_ATTR_RDONLY, path=path)
     batch.move_mount(clone, target, path)
     batch.close(clone)
     batch.close(target)
+    batch.tolerate(target, errno.ENOENT, errno.ENOTDIR, skip=batch.count_since(target))
 
 
 # -- entering the root

@@ -11,6 +11,8 @@ import sys
 
 import cffi
 
+# cffi's glue has parameters that it does not use.
+WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 ffibuilder = cffi.FFI()
@@ -44,8 +46,7 @@ ffibuilder.set_source(
     '#include "nsexec_seccomp.h"',
     include_dirs=[os.path.relpath(os.path.join(HERE, "src"))],
     libraries=["seccomp"],
-    # cffi's glue has parameters that it does not use.
-    extra_compile_args=["-std=gnu17", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-O2", "-D_GNU_SOURCE"],
+    extra_compile_args=[*WARNINGS, "-std=gnu17", "-O2", "-D_GNU_SOURCE"],
     py_limited_api=True,
 )
 

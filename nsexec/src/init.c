@@ -423,6 +423,8 @@ static long execute(struct batch *b, uint32_t index)
 		return do_exec(arg);
 	case OP_EXPECT:
 		return do_expect(arg, call->nr);
+	case OP_SKIP:
+		return 0;
 	case OP_PLAIN:
 		plain = 1;
 		return 0;
@@ -445,15 +447,16 @@ static int run(struct batch *b)
 		b->results[i] = result;
 		if (result == 0 && b->calls[i].op == OP_CLONE)
 			return 1;
-		if (result >= 0 || result < -(HOOK_STATUS + 0xffffL))
-			continue;
-		if (tolerated(&b->calls[i], -result)) {
+		if (b->calls[i].op == OP_SKIP)
 			i += b->calls[i].skip;
+		else if (result >= 0 || result < -(HOOK_STATUS + 0xffffL))
 			continue;
-		}
-		if (control < 0)
+		else if (tolerated(&b->calls[i], -result))
+			i += b->calls[i].skip;
+		else if (control < 0)
 			fail_detached(-result);
-		return reply(b, (int32_t)i, (int32_t)-result);
+		else
+			return reply(b, (int32_t)i, (int32_t)-result);
 	}
 	return reply(b, -1, 0);
 }
