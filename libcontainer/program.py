@@ -6,6 +6,7 @@ subprocess's helper it clears the signal mask, which the foreground `run` has fi
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 
@@ -139,7 +140,10 @@ def _unshare_fs() -> None:
 
 
 def _wait(pid: int, timeout: float | None) -> os.waitid_result:
-    pidfd = os.pidfd_open(pid)
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:  # reaped by others already
+        raise SyscallError("wait", errno.ECHILD) from None
     ended = False
     try:
         ended = _poll(pidfd, timeout)
@@ -168,8 +172,8 @@ def _kill(pidfd: int) -> None:
 def _reap(pidfd: int) -> os.waitid_result:
     try:
         result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-    except ChildProcessError as err:  # the calling program ignores SIGCHLD, or reaps everything
-        raise SyscallError("wait", err.errno or 0) from None
+    except ChildProcessError:  # the calling program ignores SIGCHLD, or reaps everything
+        raise SyscallError("wait", errno.ECHILD) from None
     finally:
         os.close(pidfd)
     assert result is not None  # only with WNOHANG

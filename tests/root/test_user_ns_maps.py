@@ -93,7 +93,7 @@ def test_unprivileged_may_map_itself() -> None:
 
 def test_unprivileged_needs_the_tool_for_more() -> None:
     def action() -> None:
-        user_ns._candidates = lambda name: iter(())  # noqa: ARG005
+        user_ns._candidates = lambda name: iter(())
         with namespace() as pid:
             user_ns.write_maps(pid, [mapping(0, 100000, 10)], [mapping(0, 100000, 10)], rootless_euid=True)
 
