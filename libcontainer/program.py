@@ -45,7 +45,7 @@ def run(
         os.pwrite(stdio[0], stdin, 0)
         ended = _wait(_start(path, args, env, stdio, cwd), timeout)
         if ended.si_code != os.CLD_EXITED or ended.si_status:
-            raise Error(f"{_status(ended)}, stdout: {_tail(stdio[1])}, stderr: {_tail(stdio[2])}")
+            raise Error(f"{_status(ended)}, stdout: {tail(stdio[1])}, stderr: {tail(stdio[2])}")
     finally:
         for fd in stdio:
             os.close(fd)
@@ -196,7 +196,8 @@ def signal_text(number: int) -> str:
     return text if text[:2].isupper() else text[0].lower() + text[1:]
 
 
-def _tail(fd: int) -> str:
+def tail(fd: int) -> str:
+    """The last of what was written to a memory file, for an error message."""
     size = os.fstat(fd).st_size
     data = os.pread(fd, QUOTED, max(size - QUOTED, 0))
     return ("..." if size > QUOTED else "") + data.decode(errors="replace")
