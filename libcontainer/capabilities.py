@@ -1,4 +1,4 @@
-"""Capability sets: from the names of a process object to the masks of capset(2) and prctl(2) (capabilities(7))."""
+"""Capability sets: from the names of a process object to masks for capset(2) and prctl(2)."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ class Masks:
 def masks(caps: Sets, available: int | None = None) -> Masks:
     """The masks of a `process.capabilities` object.
 
-    `available` bounds them: by default the caller's bounding set, as nobody can get more than that. Who makes a user
-    namespace passes `supported()`: its first process starts with all capabilities (user_namespaces(7)).
+    `available` bounds them: by default the caller's bounding set, as nobody can get more than that. Who makes
+    a user namespace passes `supported()`: its first process has all capabilities (user_namespaces(7)).
     """
     if available is None:
         available = bounding_set(_named(caps))
@@ -109,7 +109,7 @@ def _mask(names: Iterable[str] | None, available: int, unknown: set[str]) -> int
 
 
 def _is_bounded(number: int) -> int:
-    """1 if the capability is in the calling thread's bounding set, 0 if not, -1 if the kernel has none of that number."""
+    """1 if the calling thread's bounding set has it, 0 if not, -1 if the kernel has no such capability."""
     try:
         return syscalls.prctl(_PR_CAPBSET_READ, number)
     except OSError:  # EINVAL
@@ -143,8 +143,8 @@ def supported() -> int:
 def raise_exec(base: Sets, added: Iterable[str]) -> dict[str, list[str]]:
     """`base` with the capabilities that exec was asked to add.
 
-    They never become inheritable (CVE-2022-29162), and ambient only where the process has an inheritable set: the
-    kernel lets no capability be ambient that is not inheritable.
+    They never become inheritable (CVE-2022-29162), and ambient only where the process has an inheritable set:
+    the kernel lets no capability be ambient that is not inheritable.
     """
     raised = {name: list(names) for name, names in base.items() if names is not None}
     targets = ["bounding", "effective", "permitted"]

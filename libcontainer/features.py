@@ -1,4 +1,4 @@
-"""What this runtime knows: the document of the features verb (runtime-spec features.md). Not on the hot path."""
+"""What this runtime knows: the document of the features verb (runtime-spec features.md)."""
 
 from __future__ import annotations
 

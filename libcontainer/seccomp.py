@@ -1,7 +1,7 @@
-"""The container's seccomp filter: a profile in, a BPF program for seccomp(2) out (runtime-spec linux.seccomp).
+"""The container's seccomp filter: a profile (runtime-spec linux.seccomp) in, a program for seccomp(2) out.
 
-Compiling takes milliseconds and a profile seldom changes, so programs are kept in a directory of the runtime's own,
-named by the content they were made from. Only a miss loads the compiler, and with it libseccomp.
+Compiling takes milliseconds and a profile seldom changes, so programs are kept in a directory of the
+runtime's own, named by what they were made from. Only a miss loads the compiler, and with it libseccomp.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Filter:
 
 
 def load(profile: Mapping[str, Any], cache_dir: str | None) -> Filter | None:
-    """The filter of a linux.seccomp section; None if it asks for nothing. Without `cache_dir` it is compiled anew."""
+    """The filter of a linux.seccomp section, by way of `cache_dir`; None if the section asks for nothing."""
     if not profile.get("defaultAction") and not profile.get("syscalls"):
         return None
     program, flags = _cached(profile, cache_dir) if cache_dir else _compile(profile)
@@ -88,15 +88,15 @@ def _key(profile: Mapping[str, Any]) -> str:
     marshal's version 0 has neither references nor interned strings, so equal values give equal bytes.
     """
     system = os.uname()  # the kernel decides which flags and actions there are
+    content: Any = (system.machine, system.release, sys.maxsize, profile)
     try:
-        content = marshal.dumps((system.machine, system.release, sys.maxsize, profile), 0)
+        return blake2b(marshal.dumps(content, 0), digest_size=32, key=_FORMAT).hexdigest()
     except ValueError:
         return ""
-    return blake2b(content, digest_size=32, key=_FORMAT).hexdigest()
 
 
 def _open_directory(path: str) -> int:
-    """A descriptor of the cache directory, made if missing; -1 unless it is ours and nobody else can write to it."""
+    """The cache directory, made if missing; -1 unless it is ours and nobody else can write to it."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         try:
@@ -193,7 +193,7 @@ def _prune(directory: int) -> None:
 
 
 def send_listener(path: str, fd: int, state: Mapping[str, Any], pid: int, metadata: str) -> None:
-    """Hand the filter's listener `fd` to the agent behind the socket `path` (runtime-spec: ContainerProcessState)."""
+    """Hand a filter's listener `fd` to the agent at socket `path` (runtime-spec: ContainerProcessState)."""
     import _socket
 
     from libcontainer.errors import Error

@@ -1,7 +1,7 @@
-"""Compile a linux.seccomp section with libseccomp. Not on the hot path: libcontainer.seccomp keeps what this makes.
+"""Compile a linux.seccomp section with libseccomp. Not on the hot path: libcontainer.seccomp keeps results.
 
-A program is the ENOSYS stub, written here, and then libseccomp's filter. The stub answers ENOSYS to system calls newer
-than the profile, whatever its default action: libc falls back on ENOSYS, but takes EPERM for the answer.
+A program is the ENOSYS stub, written here, and then libseccomp's filter. The stub answers ENOSYS to system
+calls newer than the profile, whatever its default action: on ENOSYS libc falls back, EPERM it reports.
 """
 
 from __future__ import annotations
@@ -65,8 +65,15 @@ FLAGS = {
 }
 ARCHITECTURES = (
     *("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_LOONGARCH64", "SCMP_ARCH_MIPS", "SCMP_ARCH_MIPS64"),
-    *("SCMP_ARCH_MIPS64N32", "SCMP_ARCH_MIPSEL", "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32", "SCMP_ARCH_PPC"),
-    *("SCMP_ARCH_PPC64", "SCMP_ARCH_PPC64LE", "SCMP_ARCH_RISCV64", "SCMP_ARCH_S390", "SCMP_ARCH_S390X"),
+    *("SCMP_ARCH_MIPS64N32", "SCMP_ARCH_MIPSEL", "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32"),
+    *(
+        "SCMP_ARCH_PPC",
+        "SCMP_ARCH_PPC64",
+        "SCMP_ARCH_PPC64LE",
+        "SCMP_ARCH_RISCV64",
+        "SCMP_ARCH_S390",
+        "SCMP_ARCH_S390X",
+    ),
     *("SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"),
 )
 
@@ -120,7 +127,8 @@ class Profile:
 
     def __init__(self, section: Mapping[str, Any]) -> None:
         path = "linux.seccomp"
-        self.default = _action(f"{path}.defaultAction", section.get("defaultAction"), section.get("defaultErrnoRet"))
+        default, errno = section.get("defaultAction"), section.get("defaultErrnoRet")
+        self.default = _action(f"{path}.defaultAction", default, errno)
         if self.default == NOTIFY:
             raise InvalidSpec(f"{path}.defaultAction", "SCMP_ACT_NOTIFY cannot be used as default action")
         self.architectures = _architectures(f"{path}.architectures", section.get("architectures") or ())
@@ -184,9 +192,10 @@ def _refuse_notify_on_write(rule: Rule) -> None:
 
 
 def _condition(path: str, argument: Mapping[str, Any]) -> Condition:
-    operator = OPERATORS.get(argument.get("op") or "")
+    name = argument.get("op") or ""
+    operator = OPERATORS.get(name)
     if operator is None:
-        raise InvalidSpec(f"{path}.op", f"string {argument.get('op') or ''} is not a valid operator for seccomp")
+        raise InvalidSpec(f"{path}.op", f"string {name} is not a valid operator for seccomp")
     index = argument.get("index") or 0
     if not 0 <= index < _MAX_ARGUMENTS:
         raise InvalidSpec(f"{path}.index", f"system calls have up to 6 arguments, there is no index {index}")
@@ -252,7 +261,7 @@ class _Compiler:
         return token
 
     def _number(self, architecture: int, name: str) -> int:
-        """The number of a system call; -1 if unknown, less if libseccomp knows it only of other architectures."""
+        """The number of a system call; -1 if unknown, less if only other architectures have it."""
         return self.lib.seccomp_syscall_resolve_name_arch(architecture, name.encode(errors="replace"))
 
     def flags(self) -> int:
@@ -281,7 +290,8 @@ class _Compiler:
         """libseccomp's program of the profile."""
         context = self.lib.seccomp_init(self.profile.default)
         if context == self.ffi.NULL:
-            raise Unsupported(f"linux.seccomp.defaultAction: the kernel does not know {self.profile.default:#x}")
+            action = self.profile.default
+            raise Unsupported(f"linux.seccomp.defaultAction: the kernel does not know {action:#x}")
         try:
             self._add_architectures(context)
             self._add_rules(context)
@@ -335,7 +345,7 @@ class _Compiler:
         return assemble_enosys_stub(self._greatest_numbers())
 
     def _greatest_numbers(self) -> dict[int, list[int]]:
-        """For each architecture of the kernel's, the greatest number that the profile names, of each of its ABIs."""
+        """For each architecture of the kernel's, the greatest number that the profile names in each ABI."""
         greatest: dict[int, list[int]] = {}
         for token in self.architectures:
             number = max((self._number(token, rule.name) for rule in self.profile.rules), default=-1)
@@ -345,7 +355,7 @@ class _Compiler:
 
 
 def assemble_enosys_stub(greatest: Mapping[int, list[int]]) -> bytes:
-    """Code that returns ENOSYS above the greatest number of each architecture, and else falls into the filter."""
+    """Code that returns ENOSYS above an architecture's greatest number, and else falls into the filter."""
     code: list[Instruction] = [_LOAD_ARCHITECTURE]
     for architecture, numbers in greatest.items():
         body = _enosys_section(architecture, sorted(numbers))
@@ -358,7 +368,7 @@ def assemble_enosys_stub(greatest: Mapping[int, list[int]]) -> bytes:
 def _enosys_section(architecture: int, numbers: list[int]) -> list[Instruction]:
     body: list[Instruction] = [_LOAD_NUMBER]
     if architecture in _S390:
-        # There 0 is setup(2), which no kernel has any more; svc 0 (the number is in a register) looks the same.
+        # Number 0 of s390 is no system call: it marks one that passes its number in a register (svc 0).
         body.append((_JUMP_IF_EQUAL, _TO_ENOSYS, 0, 0))
     if len(numbers) > 1:  # x86_64 and x32: the smaller is x86_64's
         body.append((_JUMP_IF_SET, 1, 0, _X32_BIT))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,11 @@ from hypothesis import strategies as st
 from libcontainer import seccomp, seccomp_compiler
 from tests import bpf
 
-pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers below are those of x86_64")
+pytestmark = pytest.mark.skipif(
+    os.uname().machine != "x86_64", reason="the numbers below are those of x86_64"
+)
+
+Entry = dict[str, Any]  # a JSON object
 
 # asm/unistd_64.h and asm/unistd_32.h
 NUMBERS = {
@@ -43,9 +49,16 @@ WORDS = st.one_of(
     st.integers(0, 2**64 - 1),
     st.sampled_from([2**31, 2**32 - 1, 2**32, 2**32 + 1, 2**63, 2**64 - 1]),
 )
-ACTIONS = ["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_LOG", "SCMP_ACT_TRAP", "SCMP_ACT_TRACE"]
+ACTIONS = [
+    "SCMP_ACT_ALLOW",
+    "SCMP_ACT_ERRNO",
+    "SCMP_ACT_KILL",
+    "SCMP_ACT_LOG",
+    "SCMP_ACT_TRAP",
+    "SCMP_ACT_TRACE",
+]
 PASSING = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
-COMPARE = {
+COMPARE: dict[str, Callable[[int, int, int], bool]] = {
     "SCMP_CMP_NE": lambda word, value, _: word != value,
     "SCMP_CMP_LT": lambda word, value, _: word < value,
     "SCMP_CMP_LE": lambda word, value, _: word <= value,
@@ -57,7 +70,7 @@ COMPARE = {
 
 
 @st.composite
-def conditions(draw: st.DrawFn) -> dict:  # type: ignore[type-arg]
+def conditions(draw: st.DrawFn) -> Entry:
     operator = draw(st.sampled_from(sorted(COMPARE)))
     value = draw(WORDS)
     condition = {"index": draw(st.integers(0, 5)), "op": operator, "value": value}
@@ -66,13 +79,13 @@ def conditions(draw: st.DrawFn) -> dict:  # type: ignore[type-arg]
     return condition
 
 
-def repeats(arguments: list[dict]) -> bool:  # type: ignore[type-arg]
+def repeats(arguments: list[Entry]) -> bool:
     return len({test["index"] for test in arguments}) < len(arguments)
 
 
 @st.composite
-def entries(draw: st.DrawFn, name: str, most_conditions: int) -> dict[str, object]:
-    entry: dict[str, object] = {"names": [name], "action": draw(st.sampled_from(ACTIONS))}
+def entries(draw: st.DrawFn, name: str, most_conditions: int) -> Entry:
+    entry: Entry = {"names": [name], "action": draw(st.sampled_from(ACTIONS))}
     if draw(st.booleans()):
         entry["errnoRet"] = draw(st.integers(0, 4094))
     arguments = draw(st.lists(conditions(), max_size=most_conditions))
@@ -85,9 +98,9 @@ def entries(draw: st.DrawFn, name: str, most_conditions: int) -> dict[str, objec
 
 
 @st.composite
-def profiles(draw: st.DrawFn, most_conditions: int = 3) -> dict[str, object]:
+def profiles(draw: st.DrawFn, most_conditions: int = 3) -> Entry:
     names = draw(st.lists(st.sampled_from([*NUMBERS, UNKNOWN]), unique=True))
-    profile: dict[str, object] = {
+    profile: Entry = {
         "defaultAction": draw(st.sampled_from(ACTIONS)),
         "syscalls": [draw(entries(name, most_conditions)) for name in names],
     }
@@ -112,15 +125,17 @@ def action_value(name: str, errno: int | None) -> int:
     return value
 
 
-def matches(entry: dict, arguments: tuple[int, ...]) -> bool:  # type: ignore[type-arg]
+def matches(entry: Entry, arguments: tuple[int, ...]) -> bool:
     tests = entry.get("args", [])
     results = [COMPARE[t["op"]](arguments[t["index"]], t["value"], t.get("valueTwo", 0)) for t in tests]
     return any(results) if repeats(tests) else all(results)
 
 
-def expected(profile: dict, abi: int, number: int, arguments: tuple[int, ...]) -> int:  # type: ignore[type-arg]
+def expected(profile: Entry, abi: int, number: int, arguments: tuple[int, ...]) -> int:
     """The model: what `number` of x86_64 (abi 0) or x86 (abi 1) gets."""
-    numbers = {entry["names"][0]: NUMBERS.get(entry["names"][0], (-1, -1))[abi] for entry in profile["syscalls"]}
+    numbers = {
+        entry["names"][0]: NUMBERS.get(entry["names"][0], (-1, -1))[abi] for entry in profile["syscalls"]
+    }
     greatest = max(numbers.values(), default=-1)
     if 0 <= greatest < number and profile["defaultAction"] not in PASSING:
         return bpf.ENOSYS
@@ -130,19 +145,21 @@ def expected(profile: dict, abi: int, number: int, arguments: tuple[int, ...]) -
     return action_value(profile["defaultAction"], profile.get("defaultErrnoRet"))
 
 
-def program_of(profile: dict) -> bytes:  # type: ignore[type-arg]
+def program_of(profile: Entry) -> bytes:
     compiled = seccomp.load(profile, None)
     assert compiled is not None
     return compiled.program
 
 
 SIX_WORDS = st.tuples(*[WORDS] * 6)
-INTERESTING = sorted({n + d for pair in NUMBERS.values() for n in pair if n >= 0 for d in (-1, 0, 1) if n + d >= 0})
+INTERESTING = sorted(
+    {n + d for pair in NUMBERS.values() for n in pair if n >= 0 for d in (-1, 0, 1) if n + d >= 0}
+)
 
 
 @settings(max_examples=100, deadline=None)
 @given(profiles(), st.lists(SIX_WORDS, min_size=1, max_size=4))
-def test_x86_64_gets_what_the_profile_says(profile: dict, words: list[tuple[int, ...]]) -> None:  # type: ignore[type-arg]
+def test_x86_64_gets_what_the_profile_says(profile: Entry, words: list[tuple[int, ...]]) -> None:
     program = program_of(profile)
     boundary = [t["value"] for e in profile["syscalls"] for t in e.get("args", [])]
     words += [(value,) * 6 for value in boundary]
@@ -154,7 +171,7 @@ def test_x86_64_gets_what_the_profile_says(profile: dict, words: list[tuple[int,
 
 @settings(max_examples=40, deadline=None)
 @given(profiles(most_conditions=0))
-def test_the_second_architecture_has_its_own_numbers(profile: dict) -> None:  # type: ignore[type-arg]
+def test_the_second_architecture_has_its_own_numbers(profile: Entry) -> None:
     profile["architectures"] = ["SCMP_ARCH_X86"]
     program = program_of(profile)
     for number in INTERESTING:
@@ -164,13 +181,13 @@ def test_the_second_architecture_has_its_own_numbers(profile: dict) -> None:  # 
 
 @settings(max_examples=30, deadline=None)
 @given(profiles())
-def test_an_architecture_outside_the_profile_is_killed(profile: dict) -> None:  # type: ignore[type-arg]
+def test_an_architecture_outside_the_profile_is_killed(profile: Entry) -> None:
     assert bpf.run(program_of(profile), bpf.AARCH64, 1) == bpf.KILL
 
 
 @settings(max_examples=20, deadline=None)
 @given(profiles(most_conditions=1))
-def test_a_binary_tree_changes_speed_only(profile: dict) -> None:  # type: ignore[type-arg]
+def test_a_binary_tree_changes_speed_only(profile: Entry) -> None:
     linear = program_of(profile)
     threshold = seccomp_compiler._TREE_RULES
     seccomp_compiler._TREE_RULES = 0

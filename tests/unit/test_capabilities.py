@@ -52,7 +52,13 @@ def test_each_set_has_its_own_mask() -> None:
 
 def test_no_object_members_mean_empty_sets() -> None:
     masks = capabilities.masks({})
-    assert (masks.bounding, masks.effective, masks.inheritable, masks.permitted, masks.ambient) == (0, 0, 0, 0, 0)
+    assert (masks.bounding, masks.effective, masks.inheritable, masks.permitted, masks.ambient) == (
+        0,
+        0,
+        0,
+        0,
+        0,
+    )
 
 
 @pytest.mark.parametrize("name", ["chown", "cap_chown", "CHOWN", "CAP_CHOWNS", "", "CAP_41"])

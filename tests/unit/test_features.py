@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import pytest
 
@@ -10,17 +11,16 @@ from libcontainer import features, mount_options
 
 
 @pytest.fixture
-def document() -> dict[str, object]:
+def document() -> dict[str, Any]:
     return features.document("1.2.3", "abc")
 
 
-def linux(document: dict[str, object]) -> dict[str, dict[str, object]]:
-    section = document["linux"]
-    assert isinstance(section, dict)
+def linux(document: dict[str, Any]) -> dict[str, Any]:
+    section: dict[str, Any] = document["linux"]
     return section
 
 
-def test_top_level(document: dict[str, object]) -> None:
+def test_top_level(document: dict[str, Any]) -> None:
     assert list(document) == [
         "ociVersionMin",
         "ociVersionMax",
@@ -32,15 +32,19 @@ def test_top_level(document: dict[str, object]) -> None:
     ]
     assert (document["ociVersionMin"], document["ociVersionMax"]) == ("1.0.0", "1.3.0")
     assert document["mountOptions"] == mount_options.known_options()
-    assert document["potentiallyUnsafeConfigAnnotations"] == ["bundle", "org.systemd.property.", "org.criu.config"]
+    assert document["potentiallyUnsafeConfigAnnotations"] == [
+        "bundle",
+        "org.systemd.property.",
+        "org.criu.config",
+    ]
 
 
-def test_hooks_in_the_order_they_run(document: dict[str, object]) -> None:
+def test_hooks_in_the_order_they_run(document: dict[str, Any]) -> None:
     order = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
     assert document["hooks"] == order
 
 
-def test_linux_section(document: dict[str, object]) -> None:
+def test_linux_section(document: dict[str, Any]) -> None:
     section = linux(document)
     assert section["namespaces"] == ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
     assert len(section["capabilities"]) == 41
@@ -51,17 +55,17 @@ def test_linux_section(document: dict[str, object]) -> None:
     assert set(section["memoryPolicy"]) == {"modes", "flags"}
 
 
-def test_seccomp_section(document: dict[str, object]) -> None:
+def test_seccomp_section(document: dict[str, Any]) -> None:
     section = linux(document)["seccomp"]
     assert list(section) == ["enabled", "actions", "operators", "archs", "knownFlags", "supportedFlags"]
     assert section["enabled"] is True
     sizes = {"actions": 9, "operators": 7, "archs": 18, "knownFlags": 4}
-    assert {key: len(set(section[key])) for key in sizes} == sizes  # type: ignore[call-overload]
-    assert all(section[key] == sorted(section[key]) for key in sizes)  # type: ignore[call-overload]
+    assert {key: len(set(section[key])) for key in sizes} == sizes
+    assert all(section[key] == sorted(section[key]) for key in sizes)
 
 
 def test_supported_flags_are_the_kernels_answer(
-    monkeypatch: pytest.MonkeyPatch, document: dict[str, object]
+    monkeypatch: pytest.MonkeyPatch, document: dict[str, Any]
 ) -> None:
     from nsexec import _seccomp
 
@@ -75,7 +79,7 @@ def test_supported_flags_are_the_kernels_answer(
     real = _seccomp.lib
     # Linux 5.12 is the floor, and has these.
     assert {"SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"} <= set(
-        linux(document)["seccomp"]["supportedFlags"]  # type: ignore[call-overload]
+        linux(document)["seccomp"]["supportedFlags"]
     )
     monkeypatch.setattr(_seccomp, "lib", OldKernel())
     supported = linux(features.document("1"))["seccomp"]["supportedFlags"]
@@ -86,7 +90,7 @@ def test_supported_flags_are_the_kernels_answer(
     ]
 
 
-def test_annotations(document: dict[str, object]) -> None:
+def test_annotations(document: dict[str, Any]) -> None:
     assert document["annotations"] == {
         "org.opencontainers.runc.version": "1.2.3",
         "org.opencontainers.runc.commit": "abc",
@@ -106,4 +110,4 @@ def test_a_host_without_libseccomp(monkeypatch: pytest.MonkeyPatch) -> None:
     assert features.libseccomp_version() is None
     document = features.document("1")
     assert linux(document)["seccomp"] == {"enabled": False}
-    assert "io.github.seccomp.libseccomp.version" not in document["annotations"]  # type: ignore[operator]
+    assert "io.github.seccomp.libseccomp.version" not in document["annotations"]

@@ -1,4 +1,4 @@
-"""Profiles: what is refused and with which words; flags; and the cache, which must never trust what others wrote."""
+"""Profiles: what is refused in which words; flags; the cache, which never trusts what others wrote."""
 
 from __future__ import annotations
 
@@ -56,13 +56,18 @@ def patch_library(monkeypatch: pytest.MonkeyPatch, **functions: object) -> None:
 # Disabled, refused
 
 
-@pytest.mark.parametrize("profile", [{}, {"defaultAction": "", "syscalls": []}, {"syscalls": None, "flags": ["x"]}])
+@pytest.mark.parametrize(
+    "profile", [{}, {"defaultAction": "", "syscalls": []}, {"syscalls": None, "flags": ["x"]}]
+)
 def test_nothing_asked_for_is_no_filter(profile: dict[str, Any]) -> None:
     assert seccomp.load(profile, None) is None
 
 
 def rule(**fields: object) -> dict[str, Any]:
-    return {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["chmod"], "action": "SCMP_ACT_ERRNO"} | fields]}
+    return {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["chmod"], "action": "SCMP_ACT_ERRNO"} | fields],
+    }
 
 
 def condition(**fields: object) -> dict[str, Any]:
@@ -90,7 +95,10 @@ REFUSED = [
     (rule(action="NO"), "syscalls[0].action: string NO is not a valid action for seccomp"),
     (rule(errnoRet=-1), "syscalls[0].action: errno -1 is not in the range 0 to 4094"),
     (condition(op="EQ"), "syscalls[0].args[0].op: string EQ is not a valid operator for seccomp"),
-    (condition(index=6), "syscalls[0].args[0].index: system calls have up to 6 arguments, there is no index 6"),
+    (
+        condition(index=6),
+        "syscalls[0].args[0].index: system calls have up to 6 arguments, there is no index 6",
+    ),
     (condition(value=1 << 64), f"syscalls[0].args[0].value: {1 << 64} is not an unsigned 64-bit integer"),
     (condition(valueTwo=-1), "syscalls[0].args[0].valueTwo: -1 is not an unsigned 64-bit integer"),
     (rule(action="SCMP_ACT_NOTIFY"), "listenerPath: seccomp listenerPath is not set"),
@@ -136,7 +144,9 @@ def test_notify_needs_the_api_level(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_architecture_that_this_libseccomp_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
     patch_library(monkeypatch, seccomp_arch_resolve_name=lambda name: 0)
     with pytest.raises(Unsupported, match=r"this libseccomp does not know SCMP_ARCH_LOONGARCH64"):
-        seccomp.load(DEFAULT | {"architectures": ["SCMP_ARCH_LOONGARCH64"], "syscalls": PROFILE["syscalls"]}, None)
+        seccomp.load(
+            DEFAULT | {"architectures": ["SCMP_ARCH_LOONGARCH64"], "syscalls": PROFILE["syscalls"]}, None
+        )
 
 
 def test_a_filter_longer_than_the_kernel_takes() -> None:
@@ -210,7 +220,10 @@ def test_stub_covers_the_native_architecture_of_an_empty_list() -> None:
 
 @x86_64
 def test_stub_counts_rules_that_the_filter_skips() -> None:
-    profile = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["clone3"], "action": "SCMP_ACT_ERRNO"}]}
+    profile = {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "syscalls": [{"names": ["clone3"], "action": "SCMP_ACT_ERRNO"}],
+    }
     program = compiled(profile).program
     assert bpf.run(program, bpf.X86_64, 435) == bpf.ERRNO | 1
     assert bpf.run(program, bpf.X86_64, 436) == bpf.ENOSYS
@@ -246,22 +259,24 @@ def test_more_than_32_rules_make_a_tree(monkeypatch: pytest.MonkeyPatch) -> None
         levels.append(value)
         return 0
 
-    names = [name for name in (f"{word}{n}" for word in ("dup", "pipe", "clone", "openat") for n in ("", 2, 3))]
-    names += "read write open close stat fstat lstat poll lseek mmap mprotect munmap brk ioctl access".split()
-    names += "select mremap msync mincore madvise shmget shmat shmctl pause nanosleep getpid alarm fork".split()
-    known = [name for name in names if _seccomp.lib.seccomp_syscall_resolve_name_arch(bpf.X86_64, name.encode()) >= 0]
+    known = (
+        "read write open close stat fstat lstat poll lseek mmap mprotect munmap brk ioctl access pipe select "
+        "mremap msync mincore madvise shmget shmat shmctl dup dup2 pause nanosleep getpid alarm fork vfork "
+        "execve"
+    ).split()
+    assert len(known) == 33
     patch_library(monkeypatch, seccomp_attr_set=set_attribute)
     compiled(rule(names=known[:32]))
     assert levels == []
     compiled(rule(names=[*known[:32], "no_such_call"]))
     assert levels == []
-    compiled(rule(names=known[:33]))
+    compiled(rule(names=known))
     assert levels == [2]
 
 
 def test_errors_of_libseccomp_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     patch_library(monkeypatch, seccomp_export_bpf=lambda context, fd: -12)
-    with pytest.raises(SyscallError, match="seccomp_export_bpf|Cannot allocate") as caught:
+    with pytest.raises(SyscallError, match="Cannot allocate") as caught:
         compiled(PROFILE)
     assert (caught.value.call, caught.value.errno) == ("seccomp_export_bpf", 12)
 
@@ -380,7 +395,9 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_entry_is_ignored_and_replaced(monkeypatch: pytest.MonkeyPatch, cache: Path, damage: Any) -> None:
+def test_a_damaged_entry_is_ignored_and_replaced(
+    monkeypatch: pytest.MonkeyPatch, cache: Path, damage: Any
+) -> None:
     first = compiled(PROFILE, cache)
     calls = compilations(monkeypatch)
     damage(entry_of(cache))
@@ -503,6 +520,7 @@ def agent(tmp_path: Path) -> Iterator[socket.socket]:
         yield server
 
 
+NO_AGENT = "failed to connect with seccomp agent specified in the seccomp profile"
 STATE = {"ociVersion": "1.3.0", "id": "c", "status": "creating", "pid": 42, "bundle": "/b"}
 
 
@@ -530,13 +548,11 @@ def test_no_agent(tmp_path: Path) -> None:
     path = str(tmp_path / "nobody")
     with pytest.raises(Error) as caught:
         seccomp.send_listener(path, 0, STATE, 1, "")
-    assert describe(caught.value) == (
-        f"failed to connect with seccomp agent specified in the seccomp profile: {path}: no such file or directory"
-    )
+    assert describe(caught.value) == f"{NO_AGENT}: {path}: no such file or directory"
 
 
 def test_a_path_too_long_for_a_socket() -> None:
-    with pytest.raises(Error, match=r"^failed to connect with seccomp agent specified in the seccomp profile$"):
+    with pytest.raises(Error, match=f"^{NO_AGENT}$"):
         seccomp.send_listener("/" + "a" * 200, 0, STATE, 1, "")
 
 
