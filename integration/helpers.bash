@@ -31,6 +31,7 @@ run_command() {
 	fi
 	status=0
 	output="$("$@" </dev/null 2>&1 3>&-)" || status=$?
+	# shellcheck disable=SC2034  # the tests read it
 	IFS=$'\n' read -r -d '' -a lines <<<"$output" || true
 	_report "$want" "$@"
 }

@@ -34,6 +34,7 @@ load helpers
 	done
 }
 
+# newer than runc 1.1 (Go raises the soft limit)
 @test "rlimits: what is not named is the caller's" {
 	edit '.process.rlimits = []'
 	script 'ulimit -Sn; ulimit -Hn'
