@@ -95,7 +95,6 @@ def _run(call: Invocation, module: Module) -> int:
 
     if module.COMMAND.name not in _ANYWHERE:
         host.check()
-    host.rootless_option(call.text("rootless"))
     call.root = host.state_root(call)
     return module.run(call)
 

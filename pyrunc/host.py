@@ -45,19 +45,14 @@ def rootless_euid() -> bool:
 
 def rootless_cgroups(call: Invocation) -> bool:
     """--rootless, or what can be guessed: root of a child namespace may or may not have been given cgroups."""
-    choice = rootless_option(call.text("rootless"))
-    if choice is not None:
-        return choice
+    choice = call.text("rootless")
+    if choice not in ("", "auto"):
+        return boolean(choice)
     if os.geteuid() != 0:
         return True
     if not _in_user_namespace():
         return False
     return _systemd_owner() != 0 if call.switch("systemd-cgroup") else True
-
-
-def rootless_option(text: str) -> bool | None:
-    """The value of --rootless; None for auto."""
-    return None if text in ("", "auto") else boolean(text)
 
 
 def _systemd_owner() -> int:
@@ -74,6 +69,11 @@ def _systemd_owner() -> int:
         if name == "OwnerUID" and value.strip().isdigit():
             return int(value)
     return 0
+
+
+def notify_socket() -> str | None:
+    """The socket of a service manager that wants to know when the container is ready: sd_notify(3)."""
+    return os.environ.get("NOTIFY_SOCKET") or None
 
 
 def state_root(call: Invocation) -> str:

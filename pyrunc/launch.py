@@ -53,7 +53,7 @@ class Launch:
             console_socket=call.text("console-socket") or None,
             console=console,
             pidfd_socket=call.text("pidfd-socket") or None,
-            notify_socket=notify_socket(),
+            notify_socket=host.notify_socket(),
             rootless_euid=host.rootless_euid(),
             rootless_cgroups=host.rootless_cgroups(call),
             systemd_cgroup=call.switch("systemd-cgroup"),
@@ -104,10 +104,6 @@ def root_owner(
     return (-1 if uid is None else uid, -1 if gid is None else gid)  # -1 leaves it as it is: chown(2)
 
 
-def notify_socket() -> str | None:
-    return os.environ.get("NOTIFY_SOCKET") or None
-
-
 def listen_fds() -> int:
     """How many descriptors socket activation (sd_listen_fds(3)) passed: to this very process, not to a parent."""
     count = os.environ.get("LISTEN_FDS", "")
@@ -118,21 +114,22 @@ def listen_fds() -> int:
 
 def passed_fds(listen: int, preserve: int) -> tuple[int, ...]:
     """The descriptors that become 3, 4, ... of the process."""
-    first = 3 + listen
-    for fd in range(first, first + preserve):
-        _check_preserved(fd, preserve)
-    return tuple(range(3, first + max(preserve, 0)))
+    first, end = 3 + listen, 3 + listen + max(preserve, 0)
+    for fd in range(3, first):
+        _check_passed(fd, f"socket-activation fd {fd} (of {listen})")
+    for fd in range(first, end):
+        _check_passed(fd, f"preserved-fd {fd} (of {preserve})")
+    return tuple(range(3, end))
 
 
-def _check_preserved(fd: int, count: int) -> None:
+def _check_passed(fd: int, name: str) -> None:
     """A close-on-exec descriptor was opened by this process (a log file, say): the caller did not pass it."""
     try:
         passed = os.get_inheritable(fd)
     except OSError:
         passed = False
     if not passed:
-        missing = FileNotFoundError(2, "", f"stat /proc/self/fd/{fd}")
-        raise Error(f"unable to stat preserved-fd {fd} (of {count})") from missing
+        raise Error(f"unable to stat {name}") from FileNotFoundError(2, "", f"stat /proc/self/fd/{fd}")
 
 
 def absolute(path: str) -> str:

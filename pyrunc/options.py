@@ -135,7 +135,8 @@ class Invocation:
         self.log = log
         self.root = ""
         self.arguments: list[str] = []
-        self._given: dict[str, Any] = {}
+        # by flag, not by name: spec has a --rootless of its own
+        self._given: dict[Flag, Any] = {}
         self._table: dict[str, Flag] = {}
 
     def take_globals(self, tokens: Sequence[str]) -> list[str]:
@@ -149,7 +150,7 @@ class Invocation:
         self.arguments = _parse(tokens, self._table, self._given, options_first=command.options_first)
 
     def given(self, name: str) -> bool:
-        return name in self._given
+        return self._table[name] in self._given
 
     def switch(self, name: str) -> bool:
         value: bool = self._value(name)
@@ -172,7 +173,8 @@ class Invocation:
         return list(value)
 
     def _value(self, name: str) -> Any:
-        return self._given[name] if name in self._given else self._table[name].default
+        flag = self._table[name]
+        return self._given.get(flag, flag.default)
 
 
 def _table(flags: tuple[Flag, ...]) -> dict[str, Flag]:
@@ -182,7 +184,7 @@ def _table(flags: tuple[Flag, ...]) -> dict[str, Flag]:
 
 
 def _parse(
-    tokens: Sequence[str], table: dict[str, Flag], given: dict[str, Any], *, options_first: bool
+    tokens: Sequence[str], table: dict[str, Flag], given: dict[Flag, Any], *, options_first: bool
 ) -> list[str]:
     """Put the values of flags into `given`; the positional arguments."""
     arguments: list[str] = []
@@ -208,7 +210,7 @@ def _ends_flags(token: str) -> bool:
     return len(token) > 1 and token[0] == "-"
 
 
-def _take_flag(token: str, rest: Any, table: dict[str, Flag], given: dict[str, Any]) -> None:
+def _take_flag(token: str, rest: Any, table: dict[str, Flag], given: dict[Flag, Any]) -> None:
     name, equals, text = token.removeprefix("-").removeprefix("-").partition("=")
     flag = table.get(name)
     if flag is None:
@@ -217,9 +219,9 @@ def _take_flag(token: str, rest: Any, table: dict[str, Flag], given: dict[str, A
         text = "true" if flag.kind == SWITCH else _next(token, rest)
     value = _convert(flag, text)
     if flag.kind in _REPEATED:
-        given.setdefault(flag.name, []).append(value)
+        given.setdefault(flag, []).append(value)
     else:
-        given[flag.name] = value
+        given[flag] = value
 
 
 def _next(token: str, rest: Any) -> str:

@@ -30,8 +30,8 @@ class Terminal:
         self._saved: list[Any] | None = None
 
     def receive(self, master: int, _name: str) -> None:
-        """Take over the master side; from now on the caller's keys are the container's."""
-        self._master = master
+        """Keep the master side (the caller closes its own); from now on the keys typed are the container's."""
+        self._master = master = os.dup(master)
         os.set_blocking(master, False)
         self.resize()
         attributes = termios.tcgetattr(master)

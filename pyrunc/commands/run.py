@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 
 from libcontainer.errors import Error, describe
+from pyrunc import host
 from pyrunc.options import CREATE, DETACH, SWITCH, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from libcontainer.container import Container
+    from pyrunc.foreground import Relay
     from pyrunc.launch import Launch
     from pyrunc.options import Invocation
+    from pyrunc.signals import Signals
 
 COMMAND = Command(
     "run",
@@ -48,23 +51,28 @@ def run(call: Invocation) -> int:
 
 
 def _detached(launch: Launch) -> int:
-    _start(launch.create())
+    container = launch.create()
+    try:
+        container.start(notify_socket=host.notify_socket())
+    except BaseException:
+        container.delete(force=True)
+        raise
     return 0
 
 
 def _foreground(call: Invocation, launch: Launch) -> int:
-    from pyrunc.foreground import attend, relay
+    from pyrunc.foreground import relay
     from pyrunc.signals import Signals
 
     between = relay(launch.terminal, *launch.owner)
     signals = Signals()  # before the child exists: one that ends at once must be noticed
     try:
         container = launch.create(between.stdio, between.receive)
-        between.started()
-        _start(
-            container, notify_pid=os.getpid()
-        )  # the service manager's main process is us, as long as we stay
-        status = attend(container.state.init_process_pid, signals, between)
+        try:
+            status = _stay(container, signals, between)
+        except BaseException:
+            container.delete(force=True)
+            raise
         if not call.switch("keep"):
             _delete(container, call)
     finally:
@@ -72,14 +80,13 @@ def _foreground(call: Invocation, launch: Launch) -> int:
     return status
 
 
-def _start(container: Container, notify_pid: int | None = None) -> None:
-    from pyrunc.launch import notify_socket
+def _stay(container: Container, signals: Signals, between: Relay) -> int:
+    from pyrunc.foreground import attend
 
-    try:
-        container.start(notify_socket=notify_socket(), notify_pid=notify_pid)
-    except BaseException:
-        container.delete(force=True)
-        raise
+    between.started()
+    # to a service manager the main process is us, as long as we stay
+    container.start(notify_socket=host.notify_socket(), notify_pid=os.getpid())
+    return attend(container.state.init_process_pid, signals, between)
 
 
 def _delete(container: Container, call: Invocation) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyrunc import host
 from pyrunc.options import Command
 
 TYPE_CHECKING = False
@@ -19,8 +20,7 @@ COMMAND = Command(
 
 def run(call: Invocation) -> int:
     from libcontainer.container import Container
-    from pyrunc.launch import notify_socket
 
     container = Container.load(call.arguments[0], root=call.root, log=call.log)
-    container.start(notify_socket=notify_socket())
+    container.start(notify_socket=host.notify_socket())
     return 0
