@@ -73,7 +73,7 @@ def _section(resources: Resources, name: str) -> Resources:
 
 def _given(writes: list[Write]) -> list[Write]:
     """Without those whose value is unset: 0 and "" mean "leave as it is"."""
-    return [write for write in writes if write.value not in ("", "0", "None")]
+    return [write for write in writes if write.value not in ("", "0")]
 
 
 # --- the same on both versions ---
@@ -88,13 +88,9 @@ def _pids(resources: Resources, _look: Look) -> list[Write]:
 
 
 def _cpuset(resources: Resources, _look: Look) -> list[Write]:
+    """ "0" is a CPU here, not "unset"."""
     cpu = _section(resources, "cpu")
-    return _given(
-        [
-            Write("cpu.cpus", "cpuset.cpus", cpu.get("cpus") or ""),
-            Write("cpu.mems", "cpuset.mems", cpu.get("mems") or ""),
-        ]
-    )
+    return [Write(f"cpu.{name}", f"cpuset.{name}", cpu[name]) for name in ("cpus", "mems") if cpu.get(name)]
 
 
 def _rdma(resources: Resources, _look: Look) -> list[Write]:
