@@ -66,7 +66,6 @@ def _fresh_unified(batch: Batch, plan: Plan, mount: Mount) -> None:
     context = batch.fsopen("cgroup2")
     batch.fsconfig(context, "source", mount.source or "cgroup")
     detached = batch.fsmount(context, mount.attributes(), "cgroup2")
-    batch.close(context)
     attach(batch, plan, mount, detached)
 
 
@@ -81,7 +80,6 @@ def _covered(batch: Batch, plan: Plan, mount: Mount) -> None:
     context = batch.fsopen("tmpfs")
     batch.fsconfig(context, "mode", "755")
     detached = batch.fsmount(context, mount.attributes() | MOUNT_ATTR_RDONLY, "tmpfs")
-    batch.close(context)
     attach(batch, plan, mount, detached)
 
 
@@ -94,21 +92,18 @@ def _v1(batch: Batch, plan: Plan, mount: Mount) -> None:
     for key, value in (("source", "tmpfs"), ("mode", "755")):
         batch.fsconfig(context, key, value)
     top = batch.fsmount(context, mount.attributes() & ~MOUNT_ATTR_RDONLY, "tmpfs")
-    batch.close(context)
     for hierarchy in plan.cgroup_hierarchies:
         batch.call("mkdirat", sysnr.MKDIRAT, top, hierarchy.name, 0o755, path=hierarchy.name)
         for link in hierarchy.links:
             batch.call("symlinkat", sysnr.SYMLINKAT, hierarchy.name, top, link, path=link)
     target = open_target(batch, plan, mount)
     batch.move_mount(top, target, mount.destination)
-    batch.close(target)
     for hierarchy in plan.cgroup_hierarchies:
         _hierarchy(batch, plan, mount, top, hierarchy)
     if mount.readonly:
         batch.mount_setattr(top, attr_set=MOUNT_ATTR_RDONLY, path=mount.destination)
     for flags in mount.options.propagation:
         batch.mount_setattr(top, propagation=flags & ~MS_REC, recursive=bool(flags & MS_REC))
-    batch.close(top)
 
 
 def _hierarchy(batch: Batch, plan: Plan, mount: Mount, top: Result, hierarchy: object) -> None:
@@ -120,8 +115,6 @@ def _hierarchy(batch: Batch, plan: Plan, mount: Mount, top: Result, hierarchy: o
         batch.mount_setattr(detached, attr_set=mount.attributes(), recursive=True, path=name)
     place = batch.openat2(top, name, os.O_PATH | os.O_DIRECTORY)
     batch.move_mount(detached, place, name)
-    batch.close(place)
-    batch.close(detached)
 
 
 def _fresh_hierarchy(batch: Batch, mount: Mount, data: str | None) -> Result:
@@ -133,5 +126,4 @@ def _fresh_hierarchy(batch: Batch, mount: Mount, data: str | None) -> Result:
             key, equals, value = word.partition("=")
             batch.fsconfig(context, key, value if equals else None)
     detached = batch.fsmount(context, mount.attributes(), fstype)
-    batch.close(context)
     return detached

@@ -22,7 +22,7 @@ from libcontainer import (
 from libcontainer.errors import Error
 from libcontainer.plan import Slots
 from libcontainer.process import Process
-from libcontainer.remote import AT_FDCWD, OP_CLONE, OP_DETACH, OP_SYNC, Batch, Channel, Local, StepError
+from libcontainer.remote import AT_FDCWD, OP_CLONE, OP_DETACH, OP_SYNC, Batch, Channel, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class _Exec:
         pidfd = os.pidfd_open(init)
         try:
             batch = Batch()
-            batch.call("setns", sysnr.SETNS, Local(pidfd), flags, path="namespaces of init")
+            batch.call("setns", sysnr.SETNS, batch.local(pidfd), flags, path="namespaces of init")
             channel.run(batch)
         except StepError as err:
             if err.errno not in (errno.EPERM, errno.EINVAL):
@@ -233,7 +233,7 @@ class _Exec:
         if place is None:
             pid = batch.op(OP_CLONE, 0, (0,), "clone3", "process")
         else:
-            pid = batch.op(OP_CLONE, 0, (namespaces.CLONE_INTO_CGROUP, Local(place)), "clone3", "process")
+            pid = batch.op(OP_CLONE, 0, (namespaces.CLONE_INTO_CGROUP, batch.local(place)), "clone3", "process")
         return channel.run(batch)[pid]
 
     def _enter_cgroup(self) -> None:
@@ -272,7 +272,7 @@ class _Exec:
 
         try:
             os.sched_setaffinity(pid, cpuset_list.parse(cpus))
-        except (OSError, ValueError) as err:
+        except (OSError, Error) as err:
             raise Error(f"unable to set the {which} CPU affinity of the process") from err
 
     def _place(self) -> None:
@@ -319,7 +319,7 @@ class _Exec:
         batch.close(root)
         channel.run(batch)
         if self._needs_proc():
-            steps.run(channel, [rootfs.private_proc_step(self.slots)])
+            steps.run(channel, [rootfs.private_proc_step(self.slots)], self.slots.scratch)
         if self.process.get("terminal"):
             self._console(channel)
         batch = Batch()

@@ -8,7 +8,7 @@ from libcontainer import sysnr
 from libcontainer.errors import Error, HookError
 from libcontainer.jsonfast import dumps
 from libcontainer.program import signal_text, tail
-from libcontainer.remote import HOOK_STATUS, OP_HOOK, OP_LABEL, Batch, Channel, Local, StepError
+from libcontainer.remote import HOOK_STATUS, OP_HOOK, OP_LABEL, Batch, Channel, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def run(channel: Channel, plan: Plan, hooks: Sequence[dict[str, Any]], document:
         try:
             batch = Batch()
             batch.call("fchdir", sysnr.FCHDIR, plan.slots.root, path=plan.rootfs)
-            _hook(batch, hook, hook.get("env") or [], Local(stdin), Local(out), Local(err))
+            _hook(batch, hook, hook.get("env") or [], batch.local(stdin), batch.local(out), batch.local(err))
             channel.run(batch)
         except StepError as error:
             raise _failed("createContainer", index, hook, error, out, err) from None

@@ -10,7 +10,7 @@ import stat
 
 from libcontainer import inroot
 from libcontainer.mounts import Mount, attach, labelled, make_target, new_filesystem, target_mode
-from libcontainer.remote import Batch, Channel, Local
+from libcontainer.remote import Batch, Channel
 from libcontainer.syscalls import RESOLVE_IN_ROOT
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ def mount(channel: Channel, plan: Plan, entry: Mount) -> None:
     try:
         _copy_directory(source, detached)
         batch = Batch()
-        attach(batch, plan, entry, Local(detached))
+        attach(batch, plan, entry, batch.local(detached))
         channel.run(batch)
     finally:
         os.close(detached)

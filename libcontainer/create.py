@@ -48,9 +48,9 @@ from libcontainer.remote import (
     OP_SYNC,
     Batch,
     Channel,
-    Local,
 )
 from libcontainer.steps import Step, Talk
+from libcontainer.syscalls import RESOLVE_IN_ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class Creation:
             pid = batch.op(OP_CLONE, 0, (flags,), "clone3", "namespaces")
         else:
             into = flags | namespaces.CLONE_INTO_CGROUP
-            pid = batch.op(OP_CLONE, 0, (into, Local(place)), "clone3", "namespaces")
+            pid = batch.op(OP_CLONE, 0, (into, batch.local(place)), "clone3", "namespaces")
         try:
             channel.send(batch)
         finally:
@@ -249,7 +249,7 @@ class Creation:
         self._prepare_id_maps()
         begin: list[Step | Talk] = [Step("error setting up session", self._session)]
         if plan.reach:
-            steps.run(channel, begin)
+            steps.run(channel, begin, plan.slots.scratch)
             self._reach(channel)
             begin = []
         else:
@@ -257,14 +257,14 @@ class Creation:
         first = [*begin, *self._mount_steps()]
         if self._hooks("prestart", "createRuntime", "createContainer"):
             self.events.limit()
-            steps.run(channel, first)
+            steps.run(channel, first, plan.slots.scratch)
             faults.point("create.mounted")
             self.events.runtime_hooks(self.pid)
             self._container_hooks(channel)
             faults.point("create.hooks")
-            steps.run(channel, self._late_steps())
+            steps.run(channel, self._late_steps(), plan.slots.scratch)
         else:
-            steps.run(channel, [*first, *self._late_steps()], meanwhile=self.events.limit)
+            steps.run(channel, [*first, *self._late_steps()], plan.slots.scratch, meanwhile=self.events.limit)
         faults.point("create.configured")
 
     def _session(self, batch: Batch) -> None:
@@ -297,7 +297,7 @@ class Creation:
                 namespaces.join(outside, opened)
             finally:
                 namespaces.close_all(opened)
-            steps.run(outside, [rootfs.attach_step(plan)])
+            steps.run(outside, [rootfs.attach_step(plan)], plan.slots.scratch)
             root = _fetch(outside, plan.slots.root)
             try:
                 _give(channel, root, plan.slots.root)
@@ -321,7 +321,7 @@ class Creation:
     def _late_steps(self) -> list[Step | Talk]:
         """What follows the hooks; the contract's steps 8 to 22."""
         plan = self.plan
-        late: list[Step | Talk | None] = [self._cwd_step(), rootfs.mask_step(plan), rootfs.readonly_step(plan)]
+        late: list[Step | Talk | None] = [self._cwd_step(), *rootfs.mask_steps(plan), *rootfs.readonly_steps(plan)]
         if plan.process.get("terminal"):
             late.append(Talk("failed to set up the console", self._console))
         else:
@@ -354,10 +354,10 @@ class Creation:
         root = self.plan.slots.root
 
         def emit(batch: Batch) -> None:
-            null = batch.openat2(root, "dev/null", os.O_RDWR, resolve=0x10, ok=(errno.ENOENT,), skip=len(nulls) + 1)
+            null = batch.openat2(root, "dev/null", os.O_RDWR, resolve=RESOLVE_IN_ROOT)
             for fd in nulls:
                 batch.call("dup3", sysnr.DUP3, null, fd, 0)
-            batch.close(null)
+            batch.tolerate(null, errno.ENOENT, skip=batch.count_since(null))
 
         return Step("error reopening /dev/null", emit)
 
@@ -478,7 +478,7 @@ class Creation:
             os.close(fd)
 
     def _pass_fifo(self, batch: Batch) -> None:
-        batch.call("dup3", sysnr.DUP3, Local(self.fifo), self.plan.slots.fifo, os.O_CLOEXEC)
+        batch.call("dup3", sysnr.DUP3, batch.local(self.fifo), self.plan.slots.fifo, os.O_CLOEXEC)
 
     def _last_batch(self, channel: Channel, path: str) -> None:
         plan, process = self.plan, self.plan.process
@@ -650,7 +650,7 @@ def _fetch(channel: Channel, number: int) -> int:
 def _give(channel: Channel, fd: int, number: int) -> None:
     """Make our `fd` the descriptor `number` of the process behind `channel`."""
     batch = Batch()
-    batch.call("dup3", sysnr.DUP3, Local(fd), number, os.O_CLOEXEC)
+    batch.call("dup3", sysnr.DUP3, batch.local(fd), number, os.O_CLOEXEC)
     channel.run(batch)
 
 

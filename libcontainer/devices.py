@@ -90,16 +90,20 @@ def fill(batch: Batch, dev: Argument, plan: Plan, *, uid: int, gid: int) -> None
             _make_node(batch, dev, name, node, plan, uid, gid)
     link(batch, dev)
     for name in plan.dev_directories:
-        batch.call("mkdirat", sysnr.MKDIRAT, dev, name, 0o755, ok=(errno.EEXIST,), path=name, skip=1)
-        _chown(batch, dev, name, uid, gid)
+        _make_directory(batch, dev, name, uid, gid)
 
 
 def _make_parents(batch: Batch, dev: Argument, name: str, uid: int, gid: int) -> None:
     parts = name.split("/")
     for i in range(1, len(parts)):
         parent = "/".join(parts[:i])
-        batch.call("mkdirat", sysnr.MKDIRAT, dev, parent, 0o755, ok=(errno.EEXIST,), path=parent, skip=1)
-        _chown(batch, dev, parent, uid, gid)
+        _make_directory(batch, dev, parent, uid, gid)
+
+
+def _make_directory(batch: Batch, dev: Argument, name: str, uid: int, gid: int) -> None:
+    made = batch.call("mkdirat", sysnr.MKDIRAT, dev, name, 0o755, path=name)
+    _chown(batch, dev, name, uid, gid)
+    batch.tolerate(made, errno.EEXIST, skip=batch.count_since(made))
 
 
 def _make_node(
@@ -120,8 +124,8 @@ def link(batch: Batch, dev: Argument) -> None:
     """The standard links; what the image already has under these names stays, but for ptmx."""
     links = [*LINKS, ("core", "/proc/kcore")] if os.path.exists("/proc/kcore") else LINKS
     for name, target in links:
-        batch.call("symlinkat", sysnr.SYMLINKAT, target, dev, name, path=name, ok=(errno.EEXIST,))
-    batch.call("unlinkat", sysnr.UNLINKAT, dev, "ptmx", 0, path="ptmx", ok=(errno.ENOENT,))
+        batch.tolerate(batch.call("symlinkat", sysnr.SYMLINKAT, target, dev, name, path=name), errno.EEXIST)
+    batch.tolerate(batch.call("unlinkat", sysnr.UNLINKAT, dev, "ptmx", 0, path="ptmx"), errno.ENOENT)
     batch.call("symlinkat", sysnr.SYMLINKAT, "pts/ptmx", dev, "ptmx", path="ptmx")
 
 
@@ -148,7 +152,6 @@ def _dev(plan: Plan):  # type: ignore[no-untyped-def]
 def _link_in_root(batch: Batch, plan: Plan) -> None:
     dev = batch.openat2(plan.slots.root, "dev", os.O_PATH | os.O_DIRECTORY, resolve=RESOLVE_IN_ROOT)
     link(batch, dev)
-    batch.close(dev)
 
 
 def _node_step(plan: Plan, node: Node) -> Step:
@@ -178,13 +181,11 @@ def _mknod_in_root(batch: Batch, root: int, name: str, node: Node) -> None:
     parent, base = os.path.split(name)
     directory = batch.openat2(root, parent or ".", os.O_PATH | os.O_DIRECTORY, resolve=RESOLVE_IN_ROOT)
     arguments = (directory, base, node.mode, node.device)
-    batch.call("mknodat", sysnr.MKNODAT, *arguments, path=node.path, ok=(errno.EEXIST,))
+    batch.tolerate(batch.call("mknodat", sysnr.MKNODAT, *arguments, path=node.path), errno.EEXIST)
     resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS
     fd = batch.openat2(directory, base, os.O_PATH | os.O_NOFOLLOW, resolve=resolve)
     verify(batch, fd, node)
     batch.call("fchownat", sysnr.FCHOWNAT, fd, "", node.uid, node.gid, AT_EMPTY_PATH, path=node.path)
-    batch.close(fd)
-    batch.close(directory)
 
 
 def verify(batch: Batch, fd: Argument, node: Node) -> None:
@@ -199,8 +200,6 @@ def _bind_node(batch: Batch, root: int, name: str, node: Node) -> None:
     mount = batch.open_tree(AT_FDCWD, node.path, OPEN_TREE_CLONE)
     target = batch.openat2(root, name, os.O_PATH, resolve=RESOLVE_IN_ROOT)
     batch.move_mount(mount, target, node.path)
-    batch.close(target)
-    batch.close(mount)
 
 
 def check_bindable(node: Node) -> None:

@@ -112,12 +112,11 @@ def _make_one(channel: Channel, root: int, parts: list[str], directory: bool, mo
     batch = Batch()
     parent = _parent(batch, root, parts)
     if directory:
-        batch.call(
-            "mkdirat", sysnr.MKDIRAT, parent, parts[-1], mode, path="/".join(parts), ok=(errno.EEXIST,)
-        )
+        made = batch.call("mkdirat", sysnr.MKDIRAT, parent, parts[-1], mode, path="/".join(parts))
     else:
         arguments = (parent, parts[-1], stat.S_IFREG | 0o644, 0)
-        batch.call("mknodat", sysnr.MKNODAT, *arguments, path="/".join(parts), ok=(errno.EEXIST,))
+        made = batch.call("mknodat", sysnr.MKNODAT, *arguments, path="/".join(parts))
+    batch.tolerate(made, errno.EEXIST)
     batch.close(parent)
     channel.run(batch)
 

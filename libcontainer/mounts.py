@@ -32,7 +32,7 @@ from libcontainer.mount_options import (
     MS_REMOUNT,
     MS_STRICTATIME,
 )
-from libcontainer.remote import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, Batch, Local, StepError
+from libcontainer.remote import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, Batch, StepError
 from libcontainer.steps import Step, Talk
 from libcontainer.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS
 
@@ -187,7 +187,7 @@ def _source_mode(channel: Channel, plan: Plan, mount: Mount) -> int:
     batch = Batch()
     place = batch.out(144)
     if mount.prepared >= 0:
-        inroot.fstat_into(batch, Local(mount.prepared), place)
+        inroot.fstat_into(batch, batch.local(mount.prepared), place)
     else:
         batch.call("stat", sysnr.NEWFSTATAT, AT_FDCWD, mount.source, place, 0, path=mount.source)
     (mode,) = struct.unpack_from("=I", channel.run(batch).data, inroot.STAT_MODE)
@@ -223,15 +223,13 @@ def attach(batch: Batch, plan: Plan, mount: Mount, detached: Argument) -> None:
         batch.mount_setattr(
             detached, propagation=flags & ~MS_REC, recursive=bool(flags & MS_REC), path=mount.destination
         )
-    batch.close(target)
-    batch.close(detached)
 
 
 # -- bind mounts
 
 
 def _bind(batch: Batch, plan: Plan, mount: Mount) -> None:
-    detached: Argument = Local(mount.prepared) if mount.prepared >= 0 else clone_source(batch, plan, mount)
+    detached: Argument = batch.local(mount.prepared) if mount.prepared >= 0 else clone_source(batch, plan, mount)
     attach(batch, plan, mount, detached)
 
 
@@ -269,7 +267,7 @@ def _bind_attributes(batch: Batch, mount: Mount, detached: Argument) -> None:
 
 def _idmap(batch: Batch, plan: Plan, mount: Mount, detached: Argument) -> None:
     """Id-map the clone; the namespace's descriptor must have a number that the struct can name."""
-    batch.call("dup3", sysnr.DUP3, Local(mount.userns_fd), plan.slots.userns, os.O_CLOEXEC)
+    batch.call("dup3", sysnr.DUP3, batch.local(mount.userns_fd), plan.slots.userns, os.O_CLOEXEC)
     batch.mount_setattr(
         detached,
         attr_set=MOUNT_ATTR_IDMAP,
@@ -333,7 +331,6 @@ def new_filesystem(batch: Batch, mount: Mount, data: Sequence[str], *, late_read
     if late_readonly:
         attributes &= ~MOUNT_ATTR_RDONLY
     detached = batch.fsmount(context, attributes, mount.fstype)
-    batch.close(context)
     return detached
 
 
@@ -356,13 +353,11 @@ def _classic(batch: Batch, plan: Plan, mount: Mount) -> None:
     data = ",".join(labelled(plan, mount))
     flags = mount.options.flags & ~(MS_RDONLY if mount.target == "dev" else 0)
     batch.mount(mount.source or mount.fstype, ".", mount.fstype, flags, data, path=mount.source)
-    batch.close(target)
     batch.call("chdir", sysnr.CHDIR, "/")
     if mount.options.propagation:
         attached = open_target(batch, plan, mount)
         for flags in mount.options.propagation:
             batch.mount_setattr(attached, propagation=flags & ~MS_REC, recursive=bool(flags & MS_REC))
-        batch.close(attached)
 
 
 def _tmpfs_steps(plan: Plan, mount: Mount) -> Sequence[Step | Talk]:
@@ -394,13 +389,13 @@ def _tmpfs_like_target(channel: Channel, plan: Plan, mount: Mount) -> None:
     from libcontainer.steps import run
 
     more = target_mode(channel, plan, mount)
-    run(channel, [_step(plan, mount, lambda batch: _tmpfs(batch, plan, mount, more))])
+    run(channel, [_step(plan, mount, lambda batch: _tmpfs(batch, plan, mount, more))], plan.slots.scratch)
 
 
 def _dev(batch: Batch, plan: Plan, mount: Mount) -> None:
     """The tmpfs for /dev, filled before anybody else can see it."""
     if mount.prepared >= 0:
-        attach(batch, plan, mount, Local(mount.prepared))
+        attach(batch, plan, mount, batch.local(mount.prepared))
         return
     detached = new_filesystem(batch, mount, labelled(plan, mount), late_readonly=True)
     if not plan.bind_devices:
@@ -434,7 +429,6 @@ def _readonly_step(plan: Plan, mount: Mount) -> Step:
     def emit(batch: Batch) -> None:
         fd = batch.openat2(plan.slots.root, mount.target, os.O_PATH, resolve=RESOLVE_IN_ROOT)
         batch.mount_setattr(fd, attr_set=MOUNT_ATTR_RDONLY, path=mount.destination)
-        batch.close(fd)
 
     return Step(f'error remounting "{mount.destination}" as readonly', emit)
 

@@ -6,7 +6,7 @@ import os
 
 from libcontainer import sysnr
 from libcontainer.errors import Error
-from libcontainer.remote import Batch, Channel, Local, StepError
+from libcontainer.remote import Batch, Channel, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _try_join(channel: Channel, item: tuple[str, int]) -> bool:
 def _join_one(channel: Channel, item: tuple[str, int]) -> None:
     kind, fd = item
     batch = Batch()
-    batch.call("setns", sysnr.SETNS, Local(fd), FLAGS[kind], path=kind)
+    batch.call("setns", sysnr.SETNS, batch.local(fd), FLAGS[kind], path=kind)
     try:
         channel.run(batch)
     except StepError as err:

@@ -22,15 +22,13 @@ if TYPE_CHECKING:
 class Slots:
     """Descriptor numbers in init that are known to both sides beforehand; far above the ones the kernel hands out."""
 
-    __slots__ = ("base", "fifo", "old_root", "proc", "root", "userns")
+    __slots__ = ("fifo", "null", "proc", "root", "scratch", "userns")
 
     def __init__(self, control: int) -> None:
-        self.base = control + 100
-        self.root = self.base
-        self.old_root = self.base + 1
-        self.proc = self.base + 2
-        self.fifo = self.base + 3
-        self.userns = self.base + 4
+        base = control + 200
+        self.root, self.proc, self.fifo, self.userns, self.null = range(base, base + 5)
+        # What a step opens lies below the slots, and is closed after it.
+        self.scratch = (control + 1, base - 1)
 
 
 class Plan:

@@ -12,14 +12,14 @@ import struct
 
 from libcontainer import capabilities, sysnr
 from libcontainer.errors import Error
-from libcontainer.remote import ANY_ERROR, AT_FDCWD, OP_PLAIN, Batch, Data
+from libcontainer.remote import ANY_ERROR, AT_FDCWD, OP_PLAIN, REFERENCE, Batch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from libcontainer.remote import Argument, Reply, Result
+    from libcontainer.remote import Argument, Data, Reply, Result
 
 # linux/prctl.h
 PR_SET_DUMPABLE = 4
@@ -124,7 +124,7 @@ def memory_policy(batch: Batch, policy: Mapping[str, Any]) -> None:
 def seccomp(batch: Batch, filter_: Any) -> Result:
     """Load a compiled filter (seccomp(2)); from here on plain reads and writes only."""
     program = batch.put(filter_.program)
-    head = batch.put(struct.pack("=HxxxxxxQ", len(filter_.program) // 8, program.offset))
+    head = batch.put(struct.pack("=HxxxxxxQ", len(filter_.program) // 8, program & REFERENCE))
     batch.pointer(head, 8)
     loaded = batch.call("seccomp", sysnr.SECCOMP, SECCOMP_SET_MODE_FILTER, filter_.flags, head, path="linux.seccomp")
     batch.op(OP_PLAIN, 0, (), "plain")
@@ -165,7 +165,9 @@ def capability_sets(batch: Batch, masks: capabilities.Masks) -> list[tuple[int, 
     for capability in range(64):
         if masks.ambient >> capability & 1:
             arguments = (PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0)
-            raised.append((capability, batch.call("prctl", sysnr.PRCTL, *arguments, ok=(ANY_ERROR,))))
+            call = batch.call("prctl", sysnr.PRCTL, *arguments)
+            batch.tolerate(call, ANY_ERROR)
+            raised.append((capability, call))
     return raised
 
 
@@ -193,15 +195,17 @@ class Lookup:
         self._stats = []
         self._access = []
         for i, candidate in enumerate(self._paths):
-            place = Data(self._place.offset + i * self._SIZE)
-            found = batch.call("stat", sysnr.NEWFSTATAT, AT_FDCWD, candidate, place, 0, ok=(ANY_ERROR,))
+            place = self._place + i * self._SIZE
+            found = batch.call("stat", sysnr.NEWFSTATAT, AT_FDCWD, candidate, place, 0)
+            batch.tolerate(found, ANY_ERROR)
             self._stats.append(found)
-            access = batch.call("faccessat2", sysnr.FACCESSAT2, AT_FDCWD, candidate, os.X_OK, AT_EACCESS, ok=(ANY_ERROR,))
+            access = batch.call("faccessat2", sysnr.FACCESSAT2, AT_FDCWD, candidate, os.X_OK, AT_EACCESS)
+            batch.tolerate(access, ANY_ERROR)
             self._access.append(access)
         self._cwd(batch)
 
     def _cwd(self, batch: Batch) -> None:
-        place = Data(self._place.offset + len(self._paths) * self._SIZE)
+        place = self._place + len(self._paths) * self._SIZE
         batch.call("getcwd", sysnr.GETCWD, place, 4096, path="getcwd")
 
     def check_cwd(self, reply: Reply) -> None:
@@ -257,8 +261,8 @@ def exec_messages(batch: Batch, path: str) -> Data:
     """What init prints on the container's stderr when execve itself fails: one line, as nobody else listens by then."""
     from libcontainer.errors import strerror
 
-    rows = [(number, batch.text(f"exec {path}: {strerror(number)}\n").offset) for number in EXEC_ERRORS]
-    rows.append((0, batch.text(f"exec {path}: failed\n").offset))
+    rows = [(number, batch.text(f"exec {path}: {strerror(number)}\n") & REFERENCE) for number in EXEC_ERRORS]
+    rows.append((0, batch.text(f"exec {path}: failed\n") & REFERENCE))
     table = batch.put(b"".join(struct.pack("=QQ", *row) for row in rows))
     for i in range(len(rows)):
         batch.pointer(table, i * 16 + 8)

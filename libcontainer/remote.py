@@ -1,11 +1,11 @@
 """Batches of system calls for init, and the channel that carries them (nsexec/src/protocol.h is the wire format).
 
     batch = Batch()
-    target = batch.openat2(root, "proc", O_PATH, RESOLVE_IN_ROOT)     # a Result: usable as argument of later calls
+    target = batch.openat2(root, "proc", O_PATH, RESOLVE_IN_ROOT)     # a Result, for later calls
     batch.move_mount(mount, target)
     channel.run(batch)                                                # SyscallError names the first call that failed
 
-Descriptors named by an int are init's own numbers; `Local(fd)` sends one of ours along. Bytes and str become pointers
+Descriptors named by an int are init's own numbers; `batch.local(fd)` sends one of ours along. Bytes and str become pointers
 into the batch; `batch.out(n)` is room that the kernel fills and `Reply.data` returns.
 """
 
@@ -22,7 +22,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    Argument = int | bytes | str | "Result" | "Local" | "Data"
+    # Results, places in the data and our own descriptors are numbers with a tag in their upper bits (protocol.h).
+    Result = int
+    Data = int
+    Argument = int | bytes | str
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
@@ -30,42 +33,22 @@ AT_RECURSIVE = 0x8000
 AT_SYMLINK_NOFOLLOW = 0x100
 
 OP_SYSCALL, OP_CLONE, OP_SYNC, OP_DETACH, OP_LABEL, OP_HOOK, OP_EXEC, OP_EXPECT, OP_SKIP, OP_PLAIN = range(10)
-VALUE, DATA, RESULT, FD = range(4)
+TAG_DATA, TAG_RESULT, TAG_FD = (tag << 48 for tag in (0x7A01, 0x7A02, 0x7A03))
+REFERENCE = 0xFFFFFFFF
 HOOK_STATUS = 0x10000
 MAX_FDS = 64
 ANY_ERROR = 0xFFFF
+CONTINUE = 1
 
-_CALL = struct.Struct("=HHHHI6s?5x6Q")
-_REQUEST = struct.Struct("=6I")
+_CALL_SIZE = 64
+# struct call, for each number of arguments.
+_CALLS = [struct.Struct(f"=HHHHI4x{n}q{(6 - n) * 8}x") for n in range(7)]
+_TOLERANCE = struct.Struct("=HHH")
+_BACK = 12  # offsetof(struct call, back)
+_REQUEST = struct.Struct("=8I")
 _REPLY = struct.Struct(f"=iiII{MAX_FDS}i")
-_MASK64 = (1 << 64) - 1
-
-
-class Result:
-    """What an earlier call of the same batch returned."""
-
-    __slots__ = ("index",)
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-
-class Local:
-    """One of our own descriptors: it is sent with the batch, and becomes init's."""
-
-    __slots__ = ("fd",)
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-
-class Data:
-    """A place in the batch's data."""
-
-    __slots__ = ("offset",)
-
-    def __init__(self, offset: int) -> None:
-        self.offset = offset
+_OPEN_HOW = struct.Struct("=3Q")
+_PADDING = [bytes(-n % 8) for n in range(8)]
 
 
 class Reply:
@@ -81,122 +64,96 @@ class Reply:
         self.fds = fds
 
     def __getitem__(self, result: Result) -> int:
-        return self.results[result.index]
+        return self.results[result & REFERENCE]
 
 
 class Batch:
     """System calls to be executed in order until one fails."""
 
-    __slots__ = ("calls", "data", "fds", "names", "out_range", "relocations", "returned")
+    __slots__ = ("_texts", "calls", "data", "fds", "names", "out_range", "relocations")
 
     def __init__(self) -> None:
-        self.calls: list[tuple[int, int, int, int, int, bytes, list[int]]] = []
+        self.calls = bytearray()  # struct call[], packed
         self.names: list[tuple[str, str | None]] = []
         self.data = bytearray()
         self.relocations: list[int] = []
         self.fds: list[int] = []
         self.out_range = (0, 0)
-        self.returned: set[int] = set()
+        self._texts: dict[str | bytes, Data] = {}
+
+    def __len__(self) -> int:
+        return len(self.names)
 
     # -- data
 
-    def _align(self) -> int:
-        data = self.data
-        data.extend(b"\0" * (-len(data) % 8))
-        return len(data)
-
     def put(self, content: bytes) -> Data:
         """Place bytes, aligned for any struct."""
-        at = self._align()
-        self.data += content
-        return Data(at)
+        data = self.data
+        if len(data) % 8:
+            data += _PADDING[len(data) % 8]
+        at = len(data)
+        data += content
+        return TAG_DATA | at
 
     def text(self, content: str | bytes) -> Data:
-        """Place a NUL-terminated string."""
+        """Place a NUL-terminated string; equal ones share their place."""
+        known = self._texts.get(content)
+        if known is not None:
+            return known
         name = os.fsencode(content)
         if b"\0" in name:
             raise ValueError(f"a NUL byte in {content!r}")
-        return self.put(name + b"\0")
+        self._texts[content] = place = self.put(name + b"\0")
+        return place
 
     def out(self, size: int) -> Data:
         """Room for the kernel to fill; the reply brings it back. One a batch."""
         place = self.put(bytes(size))
-        self.out_range = (place.offset, size)
+        self.out_range = (place & REFERENCE, size)
         return place
 
     def pointer(self, place: Data, at: int = 0) -> None:
         """Make the 8 bytes at `place`+`at`, which hold a Data offset, a pointer."""
-        self.relocations.append(place.offset + at)
+        self.relocations.append((place & REFERENCE) + at)
 
     def vector(self, strings: Iterable[str]) -> Data:
         """A NULL-terminated array of string pointers (argv, envp)."""
-        offsets = [self.text(s).offset for s in strings]
+        offsets = [self.text(s) & REFERENCE for s in strings]
         place = self.put(struct.pack(f"={len(offsets)}QQ", *offsets, 0))
-        self.relocations.extend(range(place.offset, place.offset + 8 * len(offsets), 8))
+        first = place & REFERENCE
+        self.relocations.extend(range(first, first + 8 * len(offsets), 8))
         return place
+
+    def local(self, fd: int) -> int:
+        """Send one of our own descriptors along; it becomes init's."""
+        self.fds.append(fd)
+        return TAG_FD | (len(self.fds) - 1)
 
     # -- calls
 
-    def op(
-        self,
-        op: int,
-        nr: int,
-        arguments: Sequence[Argument],
-        name: str,
-        path: str | None = None,
-        ok: tuple[int, ...] = (),
-        skip: int = 0,
-    ) -> Result:
-        """Append a call. Errnos in `ok` are tolerated, and then the next `skip` calls are passed over."""
-        kinds = bytearray(6)
-        values = [0] * 6
-        for i, argument in enumerate(arguments):
-            if type(argument) is int:
-                values[i] = argument & _MASK64
-            else:
-                kinds[i], values[i] = self._place(argument)
-        first, second = (*ok, 0, 0)[:2]
-        self.calls.append((op, skip, first, second, nr, bytes(kinds), values))
+    def op(self, op: int, nr: int, arguments: Sequence[Argument], name: str, path: str | None = None) -> Result:
+        """Append one entry of the protocol; `name` and `path` word its failure."""
+        numbers = [a if type(a) is int else self.text(a) for a in arguments]  # type: ignore[arg-type]
+        self.calls += _CALLS[len(numbers)].pack(op, 0, 0, 0, nr, *numbers)
         self.names.append((name, path))
-        return Result(len(self.calls) - 1)
+        return TAG_RESULT | (len(self.names) - 1)
 
-    def _place(self, argument: Argument) -> tuple[int, int]:
-        if isinstance(argument, Result):
-            return RESULT, argument.index
-        if isinstance(argument, Data):
-            return DATA, argument.offset
-        if isinstance(argument, Local):
-            self.fds.append(argument.fd)
-            return FD, len(self.fds) - 1
-        if isinstance(argument, (str, bytes)):
-            return DATA, self.text(argument).offset
-        return VALUE, int(argument) & _MASK64
-
-    def call(
-        self,
-        name: str,
-        nr: int,
-        *arguments: Argument,
-        path: str | None = None,
-        ok: tuple[int, ...] = (),
-        skip: int = 0,
-    ) -> Result:
+    def call(self, name: str, nr: int, *arguments: Argument, path: str | None = None) -> Result:
         """Append the system call `nr`; `name` and `path` word its failure."""
-        return self.op(OP_SYSCALL, nr, arguments, name, path, ok, skip)
+        return self.op(OP_SYSCALL, nr, arguments, name, path)
 
     def tolerate(self, result: Result, *errnos: int, skip: int = 0) -> None:
         """Let an appended call fail with one of (at most two) errnos; the next `skip` calls are then passed over."""
-        op, _, _, _, nr, kinds, values = self.calls[result.index]
         first, second = (*errnos, 0, 0)[:2]
-        self.calls[result.index] = (op, skip, first, second, nr, kinds, values)
+        _TOLERANCE.pack_into(self.calls, (result & REFERENCE) * _CALL_SIZE + 2, skip, first, second)
 
     def count_since(self, result: Result) -> int:
         """How many calls were appended after this one."""
-        return len(self.calls) - result.index - 1
+        return len(self.names) - (result & REFERENCE) - 1
 
     def send_back(self, result: Result) -> None:
         """The reply brings the descriptor that this call returned."""
-        self.returned.add(result.index)
+        self.calls[(result & REFERENCE) * _CALL_SIZE + _BACK] = 1
 
     def skip(self) -> Result:
         """Pass over the calls up to end_skip()."""
@@ -208,24 +165,13 @@ class Batch:
 
     def expect(self, place: Data, at: int, size: int, value: int, error: int, *, equal: bool = True) -> Result:
         """Fail with `error` unless the `size` bytes at `place`+`at` are (or with equal=False: are not) `value`."""
-        arguments = (Data(place.offset + at), size, int(equal), value)
+        arguments = (place + at, size, int(equal), value)
         return self.op(OP_EXPECT, error, arguments, "expect")
 
-    def openat2(
-        self,
-        dirfd: Argument,
-        path: str,
-        flags: int,
-        *,
-        mode: int = 0,
-        resolve: int = 0,
-        ok: tuple[int, ...] = (),
-        skip: int = 0,
-    ) -> Result:
+    def openat2(self, dirfd: Argument, path: str, flags: int, *, mode: int = 0, resolve: int = 0) -> Result:
         """openat2(2) with O_CLOEXEC."""
-        how = self.put(struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve))
-        arguments = (dirfd, path, how, 24)
-        return self.call("openat2", sysnr.OPENAT2, *arguments, path=path, ok=ok, skip=skip)
+        how = self.put(_OPEN_HOW.pack(flags | os.O_CLOEXEC, mode, resolve))
+        return self.call("openat2", sysnr.OPENAT2, dirfd, path, how, 24, path=path)
 
     def open_tree(self, dirfd: Argument, path: str, flags: int) -> Result:
         """open_tree(2) with OPEN_TREE_CLOEXEC."""
@@ -279,6 +225,10 @@ class Batch:
         """close(2)."""
         return self.call("close", sysnr.CLOSE, fd)
 
+    def close_range(self, first: int, last: int) -> Result:
+        """close_range(2)."""
+        return self.call("close_range", sysnr.CLOSE_RANGE, first, last, 0)
+
     def write_file(self, dirfd: Argument, path: str, content: str | bytes, *, name: str | None = None) -> Result:
         """Open (O_WRONLY) a file of procfs below `dirfd`, write `content` in one call, close it."""
         data = os.fsencode(content)
@@ -288,25 +238,15 @@ class Batch:
 
     # -- wire
 
-    def encode(self) -> bytes:
+    def encode(self, flags: int = 0) -> bytes:
         """The request's head and payload."""
-        head = len(self.calls) * _CALL.size + len(self.relocations) * 4
-        base = head + (-head % 8)
-        payload = bytearray(base)
-        at = 0
-        for index, (op, skip, ok1, ok2, nr, kinds, values) in enumerate(self.calls):
-            if DATA in kinds:
-                values = [v + base if k == DATA else v for k, v in zip(kinds, values, strict=True)]
-            _CALL.pack_into(payload, at, op, skip, ok1, ok2, nr, kinds, index in self.returned, *values)
-            at += _CALL.size
-        relocations = [base + r for r in self.relocations]
-        struct.pack_into(f"={len(relocations)}I", payload, at, *relocations)
-        payload += self.data
-        for at in relocations:
-            struct.pack_into("=Q", payload, at, base + struct.unpack_from("=Q", payload, at)[0])
-        offset, length = self.out_range
-        first = (len(payload), len(self.calls), len(relocations), base + offset, length, 0)
-        return _REQUEST.pack(*first) + bytes(payload)
+        data = self.data
+        calls_off = len(data) + (-len(data) % 8)
+        data += bytes(calls_off - len(data))
+        relocations = struct.pack(f"={len(self.relocations)}I", *self.relocations)
+        size = calls_off + len(self.calls) + len(relocations)
+        head = (size, len(self.names), len(self.relocations), calls_off, *self.out_range, flags, 0)
+        return b"".join((_REQUEST.pack(*head), data, self.calls, relocations))
 
 
 class StepError(SyscallError):
@@ -320,26 +260,25 @@ class StepError(SyscallError):
 class Channel:
     """The socket to a process that serves batches."""
 
-    __slots__ = ("plain", "socket")
+    __slots__ = ("socket",)
 
     def __init__(self, socket: _socket.socket) -> None:
         self.socket = socket
-        self.plain = False
 
-    def send(self, batch: Batch) -> None:
+    def send(self, batch: Batch, flags: int = 0) -> None:
         """Send without waiting for the answer."""
-        message = batch.encode()
+        message = batch.encode(flags)
         try:
-            if batch.fds:
-                rights = struct.pack(f"={len(batch.fds)}i", *batch.fds)
-                ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)]
-                sent = self.socket.sendmsg([message[: _REQUEST.size]], ancillary, _socket.MSG_NOSIGNAL)
-            else:
-                sent = self.socket.send(message, _socket.MSG_NOSIGNAL)
+            sent = self._send_head(message, batch.fds) if batch.fds else 0
             while sent < len(message):
-                sent += self.socket.send(message[sent:], _socket.MSG_NOSIGNAL)
+                sent += self.socket.send(message[sent:] if sent else message, _socket.MSG_NOSIGNAL)
         except (BrokenPipeError, ConnectionResetError) as err:
             raise InitError("init died before it was set up") from err
+
+    def _send_head(self, message: bytes, fds: list[int]) -> int:
+        rights = struct.pack(f"={len(fds)}i", *fds)
+        ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)]
+        return self.socket.sendmsg([message[: _REQUEST.size]], ancillary, _socket.MSG_NOSIGNAL)
 
     def receive(self, batch: Batch) -> Reply:
         """The answer to a batch that was sent; raises StepError for its first failing call."""
@@ -347,7 +286,7 @@ class Channel:
         failed, error, ncalls, nfds, *sent = _REPLY.unpack(head)
         results = struct.unpack(f"={ncalls}q", self._read(8 * ncalls))
         data = self._read(batch.out_range[1])
-        if ncalls != len(batch.calls) or nfds > MAX_FDS or failed >= ncalls:
+        if ncalls != len(batch) or nfds > MAX_FDS or failed >= ncalls:
             raise InitError("init answered with something else than was asked")
         if failed >= 0:
             name, path = batch.names[failed]

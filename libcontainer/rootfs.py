@@ -52,11 +52,8 @@ def attach_step(plan: Plan) -> Step:
             tree = batch.open_tree(AT_FDCWD, plan.rootfs, OPEN_TREE_CLONE | AT_RECURSIVE)
             place = batch.openat2(AT_FDCWD, plan.rootfs, os.O_PATH | os.O_DIRECTORY)
             batch.move_mount(tree, place, plan.rootfs)
-            batch.close(place)
-            batch.close(tree)
         root = batch.openat2(AT_FDCWD, plan.rootfs, os.O_PATH | os.O_DIRECTORY)
         batch.call("dup3", sysnr.DUP3, root, plan.slots.root, os.O_CLOEXEC)
-        batch.close(root)
 
     return Step("error preparing rootfs", emit)
 
@@ -92,9 +89,7 @@ def private_proc_step(slots: Slots) -> Step:
         else:
             context = batch.fsopen("proc")
             proc = batch.fsmount(context, 0, "proc")
-            batch.close(context)
         batch.call("dup3", sysnr.DUP3, proc, slots.proc, os.O_CLOEXEC)
-        batch.close(proc)
 
     def repair(_channel: Channel, err: StepError) -> bool:
         if clone[0] or err.errno != errno.EPERM:
@@ -108,44 +103,41 @@ def private_proc_step(slots: Slots) -> Step:
 # -- masked and read-only paths
 
 
-def mask_step(plan: Plan) -> Step | None:
+def mask_steps(plan: Plan) -> list[Step]:
     """linux.maskedPaths: files get the container's own /dev/null, directories an empty read-only tmpfs each (a detached
     mount cannot be cloned before Linux 6.15, so they do not share one)."""
     paths = list(dict.fromkeys(plan.linux.get("maskedPaths") or ()))
     if not paths:
-        return None
-
-    def emit(batch: Batch) -> None:
-        null = _null(batch, plan)
-        for path in paths:
-            _mask(batch, plan.slots.root, inroot.clean(path), null)
-        batch.close(null)
+        return []
 
     def words(err: StepError) -> str | None:
         return "container's /dev/null is invalid" if err.call == "expect" or err.filename == "dev/null" else None
 
-    return Step("can't mask paths", emit, words=words)
+    def step(path: str) -> Step:
+        return Step(f"can't mask path {path!r}", lambda batch: _mask(batch, plan.slots, inroot.clean(path)))
+
+    return [Step("can't mask paths", lambda batch: _null(batch, plan), words=words), *map(step, paths)]
 
 
-def _null(batch: Batch, plan: Plan) -> Argument:
-    """/dev/null of the container, verified: the image may have put something else there (CVE-2025-31133)."""
+def _null(batch: Batch, plan: Plan) -> None:
+    """Keep /dev/null of the container, verified: the image may have put something else there (CVE-2025-31133)."""
     flags = os.O_PATH | os.O_NOFOLLOW
     null = batch.openat2(plan.slots.root, "dev/null", flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS)
     place = batch.put(bytes(144))
     inroot.fstat_into(batch, null, place)
     batch.expect(place, inroot.STAT_RDEV, 8, NULL_DEVICE, errno.EINVAL)
-    return null
+    batch.call("dup3", sysnr.DUP3, null, plan.slots.null, os.O_CLOEXEC)
 
 
-def _mask(batch: Batch, root: int, path: str, null: Argument) -> None:
+def _mask(batch: Batch, slots: Slots, path: str) -> None:
     """Cover a directory, or else a file: which it is shows when it is opened as a directory."""
     flags = os.O_PATH | os.O_DIRECTORY
-    directory = batch.openat2(root, path, flags, resolve=RESOLVE_IN_ROOT)
+    directory = batch.openat2(slots.root, path, flags, resolve=RESOLVE_IN_ROOT)
     _cover_directory(batch, path, directory)
     done = batch.skip()
     batch.tolerate(directory, errno.ENOENT, errno.ENOTDIR, skip=batch.count_since(directory))
-    file = batch.openat2(root, path, os.O_PATH, resolve=RESOLVE_IN_ROOT)
-    _cover_file(batch, path, file, null)
+    file = batch.openat2(slots.root, path, os.O_PATH, resolve=RESOLVE_IN_ROOT)
+    _cover_file(batch, path, file, slots.null)
     batch.tolerate(file, errno.ENOENT, errno.ENOTDIR, skip=batch.count_since(file))
     batch.end_skip(done)
 
@@ -156,28 +148,23 @@ def _cover_directory(batch: Batch, path: str, directory: Argument) -> None:
         batch.fsconfig(context, key, value)
     empty = batch.fsmount(context, MOUNT_ATTR_RDONLY, "tmpfs")
     batch.move_mount(empty, directory, path)
-    for fd in (context, empty, directory):
-        batch.close(fd)
 
 
 def _cover_file(batch: Batch, path: str, file: Argument, null: Argument) -> None:
     clone = batch.open_tree(null, "", OPEN_TREE_CLONE | AT_EMPTY_PATH)
     batch.move_mount(clone, file, path)
-    batch.close(clone)
-    batch.close(file)
 
 
-def readonly_step(plan: Plan) -> Step | None:
+def readonly_steps(plan: Plan) -> list[Step]:
     """linux.readonlyPaths: each is bind-mounted onto itself, read-only; missing ones are skipped."""
-    paths = plan.linux.get("readonlyPaths") or ()
-    if not paths:
-        return None
 
-    def emit(batch: Batch) -> None:
-        for path in paths:
-            _protect(batch, plan.slots.root, inroot.clean(path))
+    def step(path: str) -> Step:
+        return Step(
+            f"can't make path {path!r} read-only",
+            lambda batch: _protect(batch, plan.slots.root, inroot.clean(path)),
+        )
 
-    return Step("can't make paths read-only", emit)
+    return [step(path) for path in plan.linux.get("readonlyPaths") or ()]
 
 
 def _protect(batch: Batch, root: int, path: str) -> None:
@@ -185,8 +172,6 @@ def _protect(batch: Batch, root: int, path: str) -> None:
     clone = batch.open_tree(target, "", OPEN_TREE_CLONE | AT_RECURSIVE | AT_EMPTY_PATH)
     batch.mount_setattr(clone, attr_set=MOUNT_ATTR_RDONLY, path=path)
     batch.move_mount(clone, target, path)
-    batch.close(clone)
-    batch.close(target)
     batch.tolerate(target, errno.ENOENT, errno.ENOTDIR, skip=batch.count_since(target))
 
 
@@ -217,7 +202,6 @@ def _pivot(batch: Batch, plan: Plan) -> None:
     batch.call("fchdir", sysnr.FCHDIR, old, path="/")
     batch.mount("", ".", "", MS_SLAVE | MS_REC)
     batch.call("umount2", sysnr.UMOUNT2, ".", MNT_DETACH, path="/")
-    batch.close(old)
     batch.call("chdir", sysnr.CHDIR, "/", path="/")
 
 
@@ -273,7 +257,6 @@ def readonly_root_step(plan: Plan) -> Step | None:
     def emit(batch: Batch) -> None:
         root = batch.openat2(AT_FDCWD, "/", os.O_PATH | os.O_DIRECTORY)
         batch.mount_setattr(root, attr_set=MOUNT_ATTR_RDONLY, path="/")
-        batch.close(root)
 
     return Step("error setting rootfs as readonly", emit)
 

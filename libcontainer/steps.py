@@ -8,13 +8,14 @@ that step; else the step words the error.
 from __future__ import annotations
 
 from libcontainer.errors import Error
-from libcontainer.remote import MAX_FDS, Batch, Channel, StepError
+from libcontainer.remote import CONTINUE, MAX_FDS, Batch, Channel, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MAX_REPAIRS = 64
+BATCH = 80  # calls
 
 
 class Step:
@@ -51,9 +52,13 @@ class Talk:
 
 
 def run(
-    channel: Channel, steps: Sequence[Step | Talk], *, meanwhile: Callable[[], None] | None = None
+    channel: Channel,
+    steps: Sequence[Step | Talk],
+    scratch: tuple[int, int],
+    *,
+    meanwhile: Callable[[], None] | None = None
 ) -> None:
-    """Run all steps in order, in as few batches as possible. `meanwhile` is called once, while init is at work."""
+    """Run all steps in order. Descriptors of init in the range `scratch` do not outlive their step. `meanwhile` is called once, while init is at work."""
     at = repairs = 0
     while at < len(steps):
         step = steps[at]
@@ -61,30 +66,57 @@ def run(
             _talk(channel, step)
             at += 1
             continue
-        batch, ends = _gather(steps, at)
-        channel.send(batch)
+        ends = _send(channel, steps, at, scratch)
         if meanwhile is not None:
             meanwhile, work = None, meanwhile
             work()
-        try:
-            channel.receive(batch)
-            at += len(ends)
-        except StepError as err:
-            at += next(i for i, end in enumerate(ends) if err.index < end)
+        done, err = _receive(channel, ends)
+        at += done
+        if err is not None:
             repairs += 1
             if repairs > MAX_REPAIRS or not _repaired(channel, steps[at], err):
                 raise _worded(steps[at], err) from err
 
 
-def _gather(steps: Sequence[Step | Talk], at: int) -> tuple[Batch, list[int]]:
-    """The batch of the steps from `at` on, and for each where its calls end."""
+def _send(
+    channel: Channel, steps: Sequence[Step | Talk], at: int, scratch: tuple[int, int]
+) -> list[tuple[Batch, list[int]]]:
+    """Send the steps from `at` on up to the next Talk, a batch at a time, so that init is at work on the first while
+    the next is written. Returns each batch with the places where the calls of its steps end."""
+    sent = []
     batch, ends = Batch(), []
     for step in steps[at:]:
-        if isinstance(step, Talk) or len(batch.fds) > MAX_FDS - 4:
+        if isinstance(step, Talk):
             break
         step.emit(batch)
-        ends.append(len(batch.calls))
-    return batch, ends
+        full = len(batch) > BATCH or len(batch.fds) > MAX_FDS - 4
+        if full or not batch.fds:  # what was sent along may be needed by the batch's later steps
+            batch.close_range(*scratch)
+        ends.append(len(batch))
+        if full:
+            channel.send(batch, CONTINUE if sent else 0)
+            sent.append((batch, ends))
+            batch, ends = Batch(), []
+    if ends:
+        channel.send(batch, CONTINUE if sent else 0)
+        sent.append((batch, ends))
+    return sent
+
+
+def _receive(channel: Channel, sent: list[tuple[Batch, list[int]]]) -> tuple[int, StepError | None]:
+    """How many steps succeeded, and the error of the next. All answers are read: after a failure init answers the rest
+    with ECANCELED."""
+    done = 0
+    failure = None
+    for batch, ends in sent:
+        try:
+            channel.receive(batch)
+            done += len(ends)
+        except StepError as err:
+            if failure is None:
+                failure = err
+                done += next(i for i, end in enumerate(ends) if err.index < end)
+    return done, failure
 
 
 def _talk(channel: Channel, step: Talk) -> None:

@@ -27,6 +27,7 @@
 
 static int control = -1;      /* the socket; -1 once detached */
 static int plain;             /* read requests with read(2) only */
+static int broken;            /* the last request failed */
 static const char *label;      /* what a detached step is called in its failure message */
 
 /* One request in memory: the payload, followed by the results of its calls. */
@@ -170,11 +171,13 @@ static int check(struct batch *b)
 	const struct request *r = &b->head;
 	const uint32_t *relocs;
 
-	if ((uint64_t)r->ncalls * sizeof(struct call) + (uint64_t)r->nrelocs * sizeof(uint32_t) > r->size)
+	if (r->calls_off % 8 || r->calls_off > r->size ||
+	    (uint64_t)r->ncalls * sizeof(struct call) + (uint64_t)r->nrelocs * sizeof(uint32_t) > r->size - r->calls_off)
 		return -1;
+	b->calls = (struct call *)(void *)(b->data + r->calls_off);
 	if (r->result_off > r->size || r->result_len > r->size - r->result_off)
 		return -1;
-	relocs = (const uint32_t *)(const void *)(b->data + r->ncalls * sizeof(struct call));
+	relocs = (const uint32_t *)(const void *)&b->calls[r->ncalls];
 	for (uint32_t i = 0; i < r->nrelocs; i++) {
 		uint64_t *slot;
 
@@ -199,7 +202,6 @@ static int receive(struct batch *b)
 	if (memory < 0)
 		return -1;
 	b->data = (char *)memory;
-	b->calls = (struct call *)memory;
 	b->results = (int64_t *)(void *)(b->data + ((b->head.size + 7u) & ~7u));
 	if (read_all(b->data, b->head.size) < 0)
 		return -1;
@@ -247,38 +249,29 @@ static int reply(const struct batch *b, int32_t failed, int32_t error)
 	return write_all(b->data + b->head.result_off, b->head.result_len);
 }
 
-/* Resolve the arguments of call `index` into plain numbers. */
-static int arguments(const struct batch *b, uint32_t index, long arg[6])
+/* What an argument of call `index` stands for; 0, or -1 if it refers to nothing. */
+static int resolve(const struct batch *b, uint32_t index, uint64_t argument, long *value)
 {
-	const struct call *call = &b->calls[index];
+	uint64_t reference = REFERENCE(argument);
 
-	for (int i = 0; i < 6; i++) {
-		uint64_t value = call->arg[i];
-
-		switch (call->kind[i]) {
-		case KIND_VALUE:
-			arg[i] = (long)value;
-			break;
-		case KIND_DATA:
-			if (value > b->head.size)
-				return -1;
-			arg[i] = (long)(b->data + value);
-			break;
-		case KIND_RESULT:
-			if (value >= index)
-				return -1;
-			arg[i] = b->results[value];
-			break;
-		case KIND_FD:
-			if (value >= b->nfds)
-				return -1;
-			arg[i] = b->fds[value];
-			break;
-		default:
+	switch (TAG(argument)) {
+	case TAG_DATA:
+		*value = (long)(b->data + reference);
+		return reference > b->head.size ? -1 : 0;
+	case TAG_RESULT:
+		if (reference >= index)
 			return -1;
-		}
+		*value = b->results[reference];
+		return 0;
+	case TAG_FD:
+		if (reference >= b->nfds)
+			return -1;
+		*value = b->fds[reference];
+		return 0;
+	default:
+		*value = (long)argument;
+		return 0;
 	}
-	return 0;
 }
 
 /* clone3 as a sibling (CLONE_PARENT): the child belongs to Python at once, and goes on with the next request. */
@@ -403,8 +396,9 @@ static long execute(struct batch *b, uint32_t index)
 	const struct call *call = &b->calls[index];
 	long arg[6];
 
-	if (arguments(b, index, arg) < 0)
-		return -EBADMSG;
+	for (int i = 0; i < 6; i++)
+		if (resolve(b, index, call->arg[i], &arg[i]) < 0)
+			return -EBADMSG;
 	switch (call->op) {
 	case OP_SYSCALL:
 		return kernel((long)call->nr, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
@@ -441,6 +435,9 @@ static int tolerated(const struct call *call, long error)
 /* Run the calls in order. Returns 1 if this process is a fresh clone, which must not answer. */
 static int run(struct batch *b)
 {
+	if (broken && b->head.flags & CONTINUE)
+		return reply(b, 0, ECANCELED);
+	broken = 0;
 	for (uint32_t i = 0; i < b->head.ncalls; i++) {
 		long result = execute(b, i);
 
@@ -455,8 +452,10 @@ static int run(struct batch *b)
 			i += b->calls[i].skip;
 		else if (control < 0)
 			fail_detached(-result);
-		else
+		else {
+			broken = 1;
 			return reply(b, (int32_t)i, (int32_t)-result);
+		}
 	}
 	return reply(b, -1, 0);
 }

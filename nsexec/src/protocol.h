@@ -5,7 +5,8 @@
  * both ends are the same machine.
  *
  *   request:  struct request, with up to MAX_FDS descriptors attached (SCM_RIGHTS), then `size` bytes of payload:
- *             struct call[ncalls], uint32_t relocation[nrelocs], data.
+ *             data, then at `calls_off` struct call[ncalls], uint32_t relocation[nrelocs]. Several may be
+ *             sent before the first is answered; after one that failed, those that CONTINUE it are not executed.
  *   reply:    struct reply, int64_t result[ncalls], then `result_len` bytes of the payload from `result_off`;
  *             attached are the descriptors that calls marked `back` returned (only if none failed).
  */
@@ -17,6 +18,8 @@
 #define MAX_FDS 64
 #define MAX_PAYLOAD (64u << 20)
 #define ANY_ERROR 0xffff /* in `ok`: tolerate every errno */
+
+#define CONTINUE 1 /* answer ECANCELED for the first call if the request before this one failed */
 
 enum op {
 	OP_SYSCALL = 0, /* the system call `nr` with `arg` */
@@ -31,11 +34,16 @@ enum op {
 	OP_PLAIN = 9,   /* from the next request on use read(2), not recvmsg(2): a seccomp filter is in force */
 };
 
-enum kind {
-	KIND_VALUE = 0,  /* the number itself */
-	KIND_DATA = 1,   /* pointer to this offset of the payload */
-	KIND_RESULT = 2, /* result of this earlier call of the batch */
-	KIND_FD = 3,     /* this descriptor of the request */
+/*
+ * An argument is a number, or refers to something if its upper 16 bits are one of these tags. Numbers that look so are
+ * no argument of any call that we make: descriptors, flags, ids, sizes and offsets are below 2^48 or negative.
+ */
+#define TAG(argument) ((argument) >> 48)
+#define REFERENCE(argument) ((argument) & 0xffffffff)
+enum tag {
+	TAG_DATA = 0x7a01,   /* pointer to this offset of the payload */
+	TAG_RESULT = 0x7a02, /* result of this earlier call of the batch */
+	TAG_FD = 0x7a03,     /* this descriptor of the request */
 };
 
 struct call {
@@ -43,9 +51,8 @@ struct call {
 	uint16_t skip;  /* so many of the next calls are passed over after a tolerated error */
 	uint16_t ok[2]; /* tolerated errnos, 0 = none */
 	uint32_t nr;
-	uint8_t kind[6];
 	uint8_t back; /* the result is a descriptor that goes with the reply */
-	uint8_t pad[5];
+	uint8_t pad[3];
 	uint64_t arg[6];
 };
 
@@ -53,8 +60,10 @@ struct request {
 	uint32_t size;
 	uint32_t ncalls;
 	uint32_t nrelocs; /* each relocation is the offset of a uint64_t that holds an offset and becomes a pointer */
+	uint32_t calls_off; /* a multiple of 8 */
 	uint32_t result_off;
 	uint32_t result_len;
+	uint32_t flags; /* CONTINUE */
 	uint32_t pad;
 };
 
