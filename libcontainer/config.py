@@ -1,7 +1,7 @@
 """A spec as the `config` member of runc's state.json, so that runc can work on our containers.
 
-The member names and types are those of runc's Go structures: kinds, actions and operators are numbers, a list that
-is absent is null or missing. saved_config reads it back.
+The member names and types are those of runc's Go structures: kinds, actions and operators are numbers, a list
+that is absent is null or missing. saved_config reads it back.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def to_runc(
 ) -> dict[str, Any]:
     """runc's configuration object for a validated spec.
 
-    `cgroup` overrides members of the cgroup object (name, parent, path, scope_prefix, owner_uid) that follow from
-    the spec and the id.
+    `cgroup` overrides members of the cgroup object (name, parent, path, scope_prefix, owner_uid) that follow
+    from the spec and the id.
     """
     linux: Linux = spec.get("linux", {})
     config = {
@@ -237,7 +237,7 @@ def clean_path(path: str) -> str:
 
 
 def cgroup_owner(spec: Spec) -> dict[str, int]:
-    """owner_uid: who may make cgroups below the container's own, if its view of them is private and writable."""
+    """owner_uid: who may make cgroups below the container's, if its view of them is private and writable."""
     linux: Linux = spec.get("linux", {})
     private = any(ns.get("type") == "cgroup" and not ns.get("path") for ns in linux.get("namespaces", ()))
     if not private or not any(_is_writable_cgroup(mount) for mount in spec.get("mounts", ())):

@@ -68,7 +68,7 @@ def loads(text: str | bytes) -> Any:
 
 
 def dumps(value: object, indent: str | int | None = None) -> str:
-    """One line without blanks; with `indent` (a string, or a number of blanks) a line a member, as json does it."""
+    """One line without blanks; with `indent` (a string, or a number of blanks) a line a member."""
     try:
         if indent is None:
             return "".join(_encode(value, 0))

@@ -44,7 +44,7 @@ _BUNDLE = "bundle"
 
 
 class SavedConfig:
-    """A view of `raw`, the config object. An absent member is None, or empty where absence says nothing else."""
+    """A view of `raw`, the config object. An absent member is None, or empty where that says the same."""
 
     __slots__ = ("raw",)
 

@@ -1,9 +1,9 @@
 """Read config.json, a process file or a resources file into plain dicts with the specification's field names.
 
-One walk along the tables of spec_schema. As Go's decoder does for runc, names match in any case, a later member
-wins, unknown members are dropped and null is the same as absent; a wrong type or a number out of range is an
-InvalidSpec that names the JSON path. Explicit zeros stay. What the values mean is checked by `validate`.
-"""
+One walk along the tables of spec_schema. As Go's decoder does for runc, names match in any case, a later
+member wins, unknown members are dropped and null is the same as absent; a wrong type or a number out of range
+is an InvalidSpec that names the JSON path. Explicit zeros stay. What the values mean is checked by
+`validate`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import os
 from libcontainer import jsonfast
 from libcontainer.errors import Error, InvalidSpec
 from libcontainer.spec_linux import memory_policy as memory_policy
+from libcontainer.spec_process import check_user as check_user
 from libcontainer.spec_process import validate_process as validate_process
 from libcontainer.spec_rules import check_joined_mappings as check_joined_mappings
 from libcontainer.spec_rules import validate as validate

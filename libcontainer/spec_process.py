@@ -1,7 +1,7 @@
 """What a process object, of config.json or of exec --process, must satisfy; runtime-spec, "Process".
 
-A rule raises InvalidSpec with the JSON path. The texts are those that engines know from runc. Pure, but for the
-question whether SELinux is there.
+A rule raises InvalidSpec with the JSON path. The texts are those that engines know from runc. Pure, but for
+the question whether SELinux is there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from libcontainer.oci import Process
+    from libcontainer.oci import IDMapping, Process
 
 
 def validate_process(process: Process | None, *, rootless_euid: bool) -> None:
@@ -28,6 +28,25 @@ def validate_process(process: Process | None, *, rootless_euid: bool) -> None:
     _rlimits(process)
     _scheduling(process)
     _labels(process)
+
+
+def check_user(process: Process, uids: Sequence[IDMapping], gids: Sequence[IDMapping]) -> None:
+    """The user must exist in the user namespace with these maps; no maps: there is none, or they are not known."""
+    user = process.get("user", {})
+    uid, gid = user.get("uid", 0), user.get("gid", 0)
+    if uids and not is_mapped(uid, uids):
+        raise InvalidSpec("process.user.uid", f"cannot setuid to unmapped uid {uid} in user namespace")
+    if gids and not is_mapped(gid, gids):
+        raise InvalidSpec("process.user.gid", f"cannot setgid to unmapped gid {gid} in user namespace")
+
+
+def is_mapped(number: int, mappings: Sequence[IDMapping]) -> bool:
+    """Whether the container's id `number` exists outside."""
+    for mapping in mappings:
+        first = mapping.get("containerID", 0)
+        if first <= number < first + mapping.get("size", 0):
+            return True
+    return False
 
 
 def without_null_bytes(path: str, *texts: str) -> None:

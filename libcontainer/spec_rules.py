@@ -1,8 +1,8 @@
 """What a whole config.json must satisfy before anything is made; runtime-spec and what runc adds to it.
 
-A rule raises InvalidSpec with the JSON path. What this runtime does not do is refused here, never dropped. The
-file system is asked only where the rule is about it: the rootfs, namespace files, SELinux. Limits on resources
-depend on the cgroup version and are checked by the cgroups package.
+A rule raises InvalidSpec with the JSON path. What this runtime does not do is refused here, never dropped.
+The file system is asked only where the rule is about it: the rootfs, namespace files, SELinux. Limits on
+resources depend on the cgroup version and are checked by the cgroups package.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from libcontainer.errors import Error, InvalidSpec
 from libcontainer.mount_options import MS_BIND, MountOptions, parse
 from libcontainer.spec_linux import validate_linux
-from libcontainer.spec_process import validate_process, without_null_bytes
+from libcontainer.spec_process import check_user, is_mapped, validate_process, without_null_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def validate(
     spaces = _namespaces(linux)
     _names(spec, spaces)
     _id_mappings(linux, spaces)
-    _user(spec, linux)
+    check_user(spec.get("process", {}), linux.get("uidMappings", []), linux.get("gidMappings", []))
     if rootless_euid:
         _rootless(linux, spaces)
     _time_offsets(linux, spaces)
@@ -137,26 +137,6 @@ def _map(where: str, mappings: Sequence[IDMapping]) -> None:
             raise InvalidSpec(f"{where}[{index}].size", "must be greater than 0")
     if not is_mapped(0, mappings):
         raise InvalidSpec(where, "container's root (id 0) must be mapped")
-
-
-def is_mapped(number: int, mappings: Sequence[IDMapping]) -> bool:
-    """Whether the container's id `number` exists outside."""
-    for mapping in mappings:
-        first = mapping.get("containerID", 0)
-        if first <= number < first + mapping.get("size", 0):
-            return True
-    return False
-
-
-def _user(spec: Spec, linux: Linux) -> None:
-    """The user of the process must exist in the user namespace; a joined one's maps are not known here."""
-    user = spec.get("process", {}).get("user", {})
-    uids, gids = linux.get("uidMappings"), linux.get("gidMappings")
-    uid, gid = user.get("uid", 0), user.get("gid", 0)
-    if uids and not is_mapped(uid, uids):
-        raise InvalidSpec("process.user.uid", f"cannot setuid to unmapped uid {uid} in user namespace")
-    if gids and not is_mapped(gid, gids):
-        raise InvalidSpec("process.user.gid", f"cannot setgid to unmapped gid {gid} in user namespace")
 
 
 def _rootless(linux: Linux, spaces: Mapping[str, str]) -> None:

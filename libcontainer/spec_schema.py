@@ -6,8 +6,8 @@
     {"": node}      an object with free keys
     {name: node}    an object with these fields
 
-The types are those of the specification's Go structures, which is what every engine writes: where its JSON schema
-is narrower (fileMode up to 0777, say) the rule is left to whoever uses the field.
+The types are those of the specification's Go structures, which is what every engine writes: where its JSON
+schema is narrower (fileMode up to 0777, say) the rule is left to whoever uses the field.
 """
 
 from __future__ import annotations
