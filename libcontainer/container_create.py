@@ -112,7 +112,6 @@ class _Make(Events):
         "fifo",
         "hooks_ran",
         "id",
-        "limited",
         "made_directory",
         "options",
         "pidfd_peer",
@@ -133,7 +132,6 @@ class _Make(Events):
         self.directory = os.path.join(root, container_id)
         self.made_directory = False
         self.hooks_ran = False
-        self.limited = False
         self.fifo = -1
         self.creation: Creation | None = None
         self.container: Container | None = None
@@ -305,10 +303,8 @@ class _Make(Events):
             state.namespace_paths = paths_of(pid)
 
     def limit(self) -> None:
-        if not self.limited:
-            self.limited = True
-            devices = [device["path"] for device in self.plan.linux.get("devices") or ()]
-            self.cgroup.set(self.plan.linux.get("resources") or {}, spec_devices=devices)
+        devices = [device["path"] for device in self.plan.linux.get("devices") or ()]
+        self.cgroup.set(self.plan.linux.get("resources") or {}, spec_devices=devices)
 
     def runtime_hooks(self, pid: int) -> None:
         from libcontainer import hooks

@@ -200,6 +200,8 @@ class Creation:
                 os.close(place)
         if self.cgroup.version == 1:
             self.events.make_cgroup()
+        # Now, while nobody is in it: device rules are not replaced at once, and init makes and opens devices.
+        self.events.limit()
         faults.point("create.cgroup")
         self.pid = channel.receive(batch)[pid]
         self.pidfd = os.pidfd_open(self.pid)
@@ -256,7 +258,6 @@ class Creation:
             begin.append(rootfs.attach_step(plan))
         first = [*begin, *self._mount_steps()]
         if self._hooks("prestart", "createRuntime", "createContainer"):
-            self.events.limit()
             steps.run(channel, first, plan.slots.scratch)
             faults.point("create.mounted")
             self.events.runtime_hooks(self.pid)
@@ -264,7 +265,7 @@ class Creation:
             faults.point("create.hooks")
             steps.run(channel, self._late_steps(), plan.slots.scratch)
         else:
-            steps.run(channel, [*first, *self._late_steps()], plan.slots.scratch, meanwhile=self.events.limit)
+            steps.run(channel, [*first, *self._late_steps()], plan.slots.scratch)
         faults.point("create.configured")
 
     def _session(self, batch: Batch) -> None:
@@ -516,7 +517,7 @@ class Events:
         raise NotImplementedError
 
     def limit(self) -> None:
-        """Apply the cgroup's limits."""
+        """Apply the cgroup's limits, while init is being cloned."""
         raise NotImplementedError
 
     def runtime_hooks(self, pid: int) -> None:

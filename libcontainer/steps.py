@@ -51,14 +51,8 @@ class Talk:
         self.talk = talk
 
 
-def run(
-    channel: Channel,
-    steps: Sequence[Step | Talk],
-    scratch: tuple[int, int],
-    *,
-    meanwhile: Callable[[], None] | None = None
-) -> None:
-    """Run all steps in order. Descriptors of init in the range `scratch` do not outlive their step. `meanwhile` is called once, while init is at work."""
+def run(channel: Channel, steps: Sequence[Step | Talk], scratch: tuple[int, int]) -> None:
+    """Run all steps in order. Descriptors of init in the range `scratch` do not outlive their step."""
     at = repairs = 0
     while at < len(steps):
         step = steps[at]
@@ -66,11 +60,7 @@ def run(
             _talk(channel, step)
             at += 1
             continue
-        ends = _send(channel, steps, at, scratch)
-        if meanwhile is not None:
-            meanwhile, work = None, meanwhile
-            work()
-        done, err = _receive(channel, ends)
+        done, err = _receive(channel, _send(channel, steps, at, scratch))
         at += done
         if err is not None:
             repairs += 1
