@@ -315,9 +315,8 @@ def test_process_members_come_back() -> None:
 
 def test_absent_members_come_back_absent() -> None:
     back = saved({})
-    for name in (
-        "capabilities umask oom_score_adj scheduler seccomp personality memory_policy io_priority exec_cpu_affinity"
-    ).split():
+    process = ("capabilities", "umask", "oom_score_adj", "scheduler", "io_priority", "exec_cpu_affinity")
+    for name in (*process, "seccomp", "personality", "memory_policy"):
         assert getattr(back, name) is None, name
     assert (back.hooks, back.namespaces, back.uid_mappings, back.annotations) == ({}, [], [], {})
     assert back.exec_process({"args": ["x"]}) == {"args": ["x"]}
