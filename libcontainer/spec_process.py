@@ -31,7 +31,7 @@ def validate_process(process: Process | None, *, rootless_euid: bool) -> None:
 
 
 def check_user(process: Process, uids: Sequence[IDMapping], gids: Sequence[IDMapping]) -> None:
-    """The user must exist in the user namespace with these maps (none: no namespace, or they are not known)."""
+    """The user must exist in the user namespace with these maps (none: no namespace, or unknown)."""
     user = process.get("user", {})
     uid, gid = user.get("uid", 0), user.get("gid", 0)
     if uids and not is_mapped(uid, uids):
