@@ -6,15 +6,16 @@ needed, and what only `create` needs (resources.py, devices.py, ebpf.py) only by
     manager = cgroups.new("/pod/name", "id")     paths are known from here on; nothing exists yet
     manager.check_usable()
     manager.create(resources)                    the directories
-    clone_fd, tasks = manager.open_for_join()    the fast way in (below), or manager.join(pid)
+    manager.join(pid)                            or the fast way in, below
     manager.set(resources)                       limits and devices
     manager = cgroups.load(state["cgroup_paths"])    later verbs
     manager.kill(); manager.delete()
 
-The fast way in. Writing a pid to cgroup.procs takes cgroup_threadgroup_rwsem for writing, and after an idle
-moment that waits for an RCU grace period: 7 to 15 ms. Two ways do not wait: clone3(CLONE_INTO_CGROUP) into a
-v2 directory, and, on v1, a single-threaded process writing "0" for itself to `tasks` (kernel/cgroup/cgroup.c,
-cgroup_procs_write_start).
+The fast way in. Writing a pid to cgroup.procs takes cgroup_threadgroup_rwsem for writing, and after an idle moment
+that waits for an RCU grace period: 7 to 16 ms. Two ways do not wait: clone3(CLONE_INTO_CGROUP) into a v2 directory,
+and, on v1, a single-threaded process writing "0" for itself to `tasks` (kernel/cgroup/cgroup.c,
+cgroup_procs_write_start). So: place = create_for_clone(resources), clone3 into it, create(resources) meanwhile, and the
+new process writes "0" to each of open_tasks(). `exec` has open_for_join(), where all directories are there already.
 """
 
 from __future__ import annotations
@@ -127,10 +128,19 @@ class Manager:
         own."""
         raise NotImplementedError
 
-    def open_for_join(self, directories: list[str] | None = None) -> tuple[int | None, list[int]]:
-        """(directory for CLONE_INTO_CGROUP or None, `tasks` files the new process writes "0" to).
+    def create_for_clone(self, resources: Resources | None) -> int | None:
+        """The part of create() that CLONE_INTO_CGROUP needs, and its descriptor: on v2 all of it, on a hybrid machine
+        the unified directory, else nothing and None. create() may follow in any case."""
+        raise NotImplementedError
 
-        Together they join all of `directories` (default: the container's). The caller closes the descriptors.
+    def open_tasks(self, directories: list[str] | None = None) -> list[int]:
+        """The v1 `tasks` files of `directories` (default: the container's), for the new process to write "0" to."""
+        raise NotImplementedError
+
+    def open_for_join(self, directories: list[str] | None = None) -> tuple[int | None, list[int]]:
+        """(directory for CLONE_INTO_CGROUP or None, open_tasks()): together they join all of `directories`.
+
+        The caller closes the descriptors.
         """
         raise NotImplementedError
 

@@ -121,21 +121,38 @@ class Manager1(Manager):
                 for controller in here:
                     self._drop(controller, error)
 
-    def open_for_join(self, directories: list[str] | None = None) -> tuple[int | None, list[int]]:
-        unified = f"{ROOT}/unified"
-        clone: int | None = None
+    def create_for_clone(self, resources: Resources | None) -> int | None:
+        path = self.paths.get("")
+        if path is None:
+            return None
+        try:
+            self._mkdir(path)
+        except OSError as error:
+            self._drop("", error)
+            return None
+        return self._tree.open(path, os.O_PATH | os.O_DIRECTORY)
+
+    def open_tasks(self, directories: list[str] | None = None) -> list[int]:
         tasks: list[int] = []
         try:
             for directory in self.exec_targets(None) if directories is None else directories:
-                if directory == unified or directory.startswith(unified + "/"):
-                    clone = self._tree.open(directory, os.O_PATH | os.O_DIRECTORY)
-                else:
+                if not _is_unified(directory):
                     tasks.append(self._tree.open(f"{directory}/tasks", os.O_WRONLY))
         except OSError:
-            for fd in tasks if clone is None else [clone, *tasks]:
+            for fd in tasks:
                 os.close(fd)
             raise
-        return clone, tasks
+        return tasks
+
+    def open_for_join(self, directories: list[str] | None = None) -> tuple[int | None, list[int]]:
+        tasks = self.open_tasks(directories)
+        unified = [path for path in directories or self.paths.values() if _is_unified(path)]
+        try:
+            return self._tree.open(unified[0], os.O_PATH | os.O_DIRECTORY) if unified else None, tasks
+        except OSError:
+            for fd in tasks:
+                os.close(fd)
+            raise
 
     def set(self, resources: Resources, *, spec_devices: Collection[str] = (), devices: bool = True) -> None:
         from libcontainer.cgroups.resources import V1, Imagined
@@ -301,6 +318,10 @@ def _unavailable(controller: str, field: str) -> Unsupported:
     return Unsupported(
         f"linux.resources.{field}: cannot set {controller} limit: container could not join or create cgroup"
     )
+
+
+def _is_unified(path: str) -> bool:
+    return _top(path) == f"{ROOT}/unified"
 
 
 def _top(path: str) -> str:

@@ -47,6 +47,8 @@ class Manager2(Manager):
         return self.paths[""]
 
     def create(self, resources: Resources | None) -> None:
+        if self._primary in self._made:
+            return  # create_for_clone() did
         resources = resources or {}
         try:
             made = self._mkdir(self._primary)
@@ -100,6 +102,13 @@ class Manager2(Manager):
 
     def open_for_clone(self) -> int | None:
         return None if self.absent else self._tree.open(self._primary, os.O_PATH | os.O_DIRECTORY)
+
+    def create_for_clone(self, resources: Resources | None) -> int | None:
+        self.create(resources)
+        return self.open_for_clone()
+
+    def open_tasks(self, directories: list[str] | None = None) -> list[int]:
+        return []
 
     def open_for_join(self, directories: list[str] | None = None) -> tuple[int | None, list[int]]:
         if directories is None:

@@ -112,7 +112,7 @@ def test_relative_paths_are_below_our_own_cgroup() -> None:
 
 
 def test_a_mount_that_shows_a_part_of_its_hierarchy(manager: Manager) -> None:
-    """As in a container without cgroup namespace: /proc/self/cgroup has the host's names, the mount does not."""
+    """As in a container without cgroup namespace: /proc/self/cgroup has the host's names."""
     manager.create({})
     code = "from libcontainer import cgroups; print(cgroups.new('', 'x').paths['pids'])"
     script = f"""
@@ -441,6 +441,21 @@ def test_delete_digs_as_deep_as_the_container_did(manager: Manager) -> None:
     assert cgroups.load({"pids": manager.paths["pids"]}).pids() == []
     manager.delete()
     assert not os.path.exists(manager.paths["pids"])
+
+
+def test_create_for_clone_is_a_beginning(manager: Manager) -> None:
+    place = manager.create_for_clone({})
+    if "" in manager.paths:
+        assert place is not None
+        assert os.readlink(f"/proc/self/fd/{place}") == manager.paths[""]
+        os.close(place)
+    else:
+        assert place is None
+    assert not os.path.exists(manager.paths["pids"])
+    manager.create({})
+    assert all(os.path.isdir(path) for path in manager.paths.values())
+    manager.rollback()
+    assert not any(os.path.exists(os.path.dirname(path)) for path in manager.paths.values())
 
 
 def test_the_fast_way_in_needs_no_pid(manager: Manager) -> None:

@@ -126,9 +126,10 @@ else:
         assert manager.exists()
 
     def test_a_descriptor_for_clone(manager: Manager) -> None:
-        manager.create({})
-        clone = manager.open_for_clone()
+        clone = manager.create_for_clone({})
         assert clone is not None
+        manager.create({})
+        assert manager.open_tasks() == []
         assert os.readlink(f"/proc/self/fd/{clone}").endswith(f"/{NAME}/c")
         os.close(clone)
         os.mkdir(f"{manager.paths['']}/sub")
