@@ -11,11 +11,12 @@ needed, and what only `create` needs (resources.py, devices.py, ebpf.py) only by
     manager = cgroups.load(state["cgroup_paths"])    later verbs
     manager.kill(); manager.delete()
 
-The fast way in. Writing a pid to cgroup.procs takes cgroup_threadgroup_rwsem for writing, and after an idle moment
-that waits for an RCU grace period: 7 to 16 ms. Two ways do not wait: clone3(CLONE_INTO_CGROUP) into a v2 directory,
-and, on v1, a single-threaded process writing "0" for itself to `tasks` (kernel/cgroup/cgroup.c,
-cgroup_procs_write_start). So: place = create_for_clone(resources), clone3 into it, create(resources) meanwhile, and the
-new process writes "0" to each of open_tasks(). `exec` has open_for_join(), where all directories are there already.
+The fast way in. Writing a pid to cgroup.procs takes cgroup_threadgroup_rwsem for writing, and after an idle
+moment that waits for an RCU grace period: 7 to 16 ms. Two ways do not wait: clone3(CLONE_INTO_CGROUP) into a
+v2 directory, and, on v1, a single-threaded process writing "0" for itself to `tasks` (kernel/cgroup/cgroup.c,
+cgroup_procs_write_start). So: place = create_for_clone(resources), clone3 into it, create(resources)
+meanwhile, and the new process writes "0" to each of open_tasks(). `exec` has open_for_join(), where all
+directories are there already.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ class Manager:
         self._cgroups_path = cgroups_path
         self._name = name
         self._rootless = rootless
+        self._created = False
         self._made: list[str] = []
         self._fresh: set[str] = set()
         self._tree = Tree(self._resolve)
@@ -129,12 +131,13 @@ class Manager:
         raise NotImplementedError
 
     def create_for_clone(self, resources: Resources | None) -> int | None:
-        """The part of create() that CLONE_INTO_CGROUP needs, and its descriptor: on v2 all of it, on a hybrid machine
-        the unified directory, else nothing and None. create() may follow in any case."""
+        """The part of create() that CLONE_INTO_CGROUP needs, and its descriptor: on v2 all of it, on a hybrid
+        machine the unified directory, else nothing and None. create() may follow in any case."""
         raise NotImplementedError
 
     def open_tasks(self, directories: list[str] | None = None) -> list[int]:
-        """The v1 `tasks` files of `directories` (default: the container's), for the new process to write "0" to."""
+        """The v1 `tasks` files of `directories` (default: the container's), for the new process to write "0"
+        to."""
         raise NotImplementedError
 
     def open_for_join(self, directories: list[str] | None = None) -> tuple[int | None, list[int]]:

@@ -47,13 +47,14 @@ class Manager2(Manager):
         return self.paths[""]
 
     def create(self, resources: Resources | None) -> None:
-        if self._primary in self._made:
-            return  # create_for_clone() did
+        if self._created:
+            return
         resources = resources or {}
         try:
             made = self._mkdir(self._primary)
             self._enable_controllers(made)
             self._check_type(resources)
+            self._created = True
         except OSError as error:
             self._go_without(resources, error)
 
