@@ -1,0 +1,113 @@
+"""Builds the command: `compile` makes the launcher, `image` makes the command that goes into bin/.
+
+    build.py compile BUILD                         BUILD/launcher, or BUILD/launcher.missing with the reason why there is none
+    build.py image BUILD LIB[:MORE] DESTDIR OUT    OUT, which runs the packages in LIB (read from DESTDIR + LIB)
+
+Where the launcher cannot be (no static libpython, another version of Python, another linker), OUT is a script that does
+the same, only slower. Run it with the interpreter that the command shall use.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import subprocess
+import sys
+import sysconfig
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCES = os.path.join(os.path.dirname(HERE), "nsexec", "src")
+WARNINGS = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror"]
+WRAPPED = "-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free"
+# -z now: binding 300 symbols at once is quicker than one by one; -rdynamic: extension modules look for the interpreter here.
+LINK = ["-no-pie", "-rdynamic", "-Wl,-z,now,-z,relro,-z,noexecstack", WRAPPED]
+LIBRARIES = ["-Wl,-Bstatic", "-lexpat", "-lz", "-Wl,-Bdynamic", "-lm"]
+
+SCRIPT = """\
+#!{interpreter} -IS
+import sys
+
+sys.path[:0] = {library!r}
+from pyrunc.__main__ import leave, main
+
+leave(main(sys.argv))
+"""
+
+
+class NoLauncher(Exception):
+    """Why the command has to be a script."""
+
+
+def static_library() -> str:
+    """libpython to link with; where there is none, NoLauncher."""
+    if platform.python_implementation() != "CPython" or sys.version_info[:2] != (3, 11):
+        raise NoLauncher(f"the image was verified with CPython 3.11, this is {platform.python_version()}")
+    name = sysconfig.get_config_var("LIBRARY") or "libpython3.11.a"
+    for directory in (sysconfig.get_config_var("LIBPL"), sysconfig.get_config_var("LIBDIR")):
+        path = os.path.join(directory or "", name)
+        if os.path.exists(path):
+            return path
+    raise NoLauncher(f"no {name} (Debian: python3-dev)")
+
+
+def run(*command: str) -> None:
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if result.returncode != 0:
+        lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
+        raise NoLauncher(f"{os.path.basename(command[0])}: {lines[0]}")
+
+
+def compile_launcher(build: str) -> None:
+    """BUILD/launcher from launcher.c, the binding of host.h, and the static libpython."""
+    library = static_library()
+    compiler = os.environ.get("CC", "cc").split()
+    binding = os.path.join(build, "binding.c")
+    run(sys.executable, os.path.join(HERE, "bind.py"), os.path.join(SOURCES, "host.h"), binding)
+    include = [f"-I{path}" for path in (sysconfig.get_path("include"), HERE, SOURCES)]
+    objects = []
+    for source in (binding, os.path.join(SOURCES, "host.c"), os.path.join(HERE, "launcher.c")):
+        objects.append(os.path.join(build, os.path.basename(source)[:-1] + "o"))
+        run(*compiler, *WARNINGS, "-fno-pie", *include, "-c", "-o", objects[-1], source)
+    script = os.path.join(HERE, "image.lds")
+    run(*compiler, *LINK, "-o", os.path.join(build, "launcher"), *objects, "-T", script, library, *LIBRARIES)
+
+
+def make_image(build: str, library: str, destdir: str, output: str) -> None:
+    """Start the interpreter, import everything, and write it down."""
+    launcher = os.path.abspath(os.path.join(build, "launcher"))
+    if not os.path.exists(launcher):
+        raise NoLauncher("see 'make' above")
+    standard = sysconfig.get_path("stdlib")
+    seed = str(secrets.randbelow(2**32 - 1) + 1)
+    arguments = [os.path.abspath(output), seed, standard, os.path.join(HERE, "image.py"), library, destdir, f"{standard}/lib-dynload"]
+    made = subprocess.run([launcher, *arguments], env={}, cwd="/", stdin=subprocess.DEVNULL, check=False)
+    if made.returncode != 0:
+        raise NoLauncher("the launcher made no image")
+
+
+def write_script(library: str, output: str) -> None:
+    with open(output, "w", encoding="utf-8") as f:
+        f.write(SCRIPT.format(interpreter=sys.executable, library=library.split(":")))
+    os.chmod(output, 0o755)
+
+
+def main(verb: str, build: str, *rest: str) -> None:
+    os.makedirs(build, exist_ok=True)
+    try:
+        if verb == "compile":
+            compile_launcher(build)
+        else:
+            make_image(build, *rest)
+    except NoLauncher as reason:
+        print(f"launcher: {reason}; the command will be a script", file=sys.stderr)
+        if verb == "compile":
+            with open(os.path.join(build, "launcher.missing"), "w", encoding="utf-8") as f:
+                f.write(f"{reason}\n")
+        else:
+            library, _, output = rest
+            write_script(library, output)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

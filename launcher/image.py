@@ -1,0 +1,226 @@
+"""What the launcher's image holds: the standard library's part and all modules of pyrunc, imported; and `resume`.
+
+    launcher IMAGE SEED PATHS image.py LIB[:MORE...] DESTDIR LIB-DYNLOAD
+
+LIB is the directory that will hold pyrunc/, libcontainer/ and nsexec/; they are read from DESTDIR + LIB. MORE comes after
+it in sys.path. Modules must not keep at import what differs from process to process (environ, cwd, ids, time): the image would freeze it.
+"""
+
+from __future__ import annotations
+
+import _signal
+import gc
+import importlib
+import importlib.machinery
+import importlib.util
+import io
+import os
+import sys
+
+PACKAGES = ("nsexec", "libcontainer", "pyrunc")
+# Of the standard library: what error paths and rare verbs import. The hot path's comes with our modules. Not threading,
+# random and what imports them: they would have work to do in every new process.
+STANDARD = ("json", "signal", "traceback")
+STREAMS = {"stdin": (0, "r", "surrogateescape"), "stdout": (1, "w", "surrogateescape"), "stderr": (2, "w", "backslashreplace")}
+
+making = True
+
+
+class Later:
+    """A shared object of the standard library, or something in it, that processes load when they first need it.
+
+    While the image is made nothing can be dlopened: it would point to where libraries happen to be. So what a module
+    takes from one at import (`scan = make_scanner(...)`) is remembered, and done at the first call.
+    """
+
+    __slots__ = ("_get", "_value")
+
+    def __init__(self, get):
+        self._get = get
+        self._value = None
+
+    def _now(self):
+        if self._value is None:
+            self._value = self._get()
+        return self._value
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if making:
+            return Later(lambda: getattr(self._now(), name))
+        return getattr(self._now(), name)
+
+    def __call__(self, *args):
+        if making:
+            return Later(lambda: self._now()(*args))
+        return self._now()(*args)
+
+
+class Extensions:
+    """Finds the shared objects of lib-dynload, as Later while the image is made."""
+
+    def __init__(self, directories):
+        suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
+        self.paths = {
+            name.removesuffix(suffix): os.path.join(directory, name)
+            for directory in directories
+            for name in os.listdir(directory)
+            if name.endswith(suffix)
+        }
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in self.paths or not making and not os.path.exists(self.paths[name]):
+            return None
+        if making:
+            return importlib.machinery.ModuleSpec(name, self)
+        return importlib.util.spec_from_file_location(name, self.paths[name])
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        name = module.__name__
+        sys.modules[name] = Later(lambda: importlib.import_module(name))
+
+
+class Staged(importlib.machinery.SourceFileLoader):
+    """A module that is still under DESTDIR, imported as from where it will be."""
+
+    def path_stats(self, path):
+        return super().path_stats(destdir + path)
+
+    def get_data(self, path):
+        return super().get_data(destdir + path)
+
+    def set_data(self, path, data, *, _mode=0o666):
+        pass
+
+
+class StagedFinder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] not in PACKAGES:
+            return None
+        if name in sys.builtin_module_names:
+            return importlib.machinery.ModuleSpec(name, importlib.machinery.BuiltinImporter, origin="built-in")
+        base = os.path.join(library, *name.split("."))
+        package = os.path.isdir(destdir + base)
+        source = base + ("/__init__.py" if package else ".py")
+        if not os.path.exists(destdir + source):
+            return None
+        return importlib.util.spec_from_file_location(
+            name, source, loader=Staged(name, source), submodule_search_locations=[base] if package else None
+        )
+
+
+def ours():
+    """Every module of the packages but build scripts."""
+    for package in PACKAGES:
+        top = os.path.join(destdir + library, package)
+        for directory, folders, files in os.walk(top):
+            folders.sort()
+            if "__init__.py" not in files:
+                continue
+            dotted = os.path.relpath(directory, destdir + library).replace("/", ".")
+            yield dotted
+            for name in sorted(files):
+                if name.endswith(".py") and name not in ("__init__.py", "__main__.py", "build.py", "seccomp_build.py"):
+                    yield f"{dotted}.{name[:-3]}"
+    yield "pyrunc.__main__"
+
+
+def settle():
+    """Leave what a process that starts from the image should find."""
+    global making
+    making = False
+    sys.meta_path.remove(StagedFinder)
+    for module in list(sys.modules.values()):
+        spec = getattr(module, "__spec__", None)
+        if isinstance(getattr(spec, "loader", None), Staged):
+            module.__loader__ = spec.loader = importlib.machinery.SourceFileLoader(spec.name, spec.origin)
+    for name in extensions.paths:
+        if isinstance(sys.modules.get(name), Later):
+            del sys.modules[name]
+    sys.path[:0] = [library, *more]
+    sys.path_importer_cache.clear()
+    for name in STREAMS:
+        setattr(sys, name, None)
+        setattr(sys, f"__{name}__", None)
+
+
+def open_stream(name):
+    """As the interpreter does it at its start; None where the descriptor is closed."""
+    fd, mode, errors = STREAMS[name]
+    try:
+        raw = io.FileIO(fd, mode, closefd=False)
+    except OSError:
+        return None
+    buffer = (io.BufferedReader if mode == "r" else io.BufferedWriter)(raw)
+    stream = io.TextIOWrapper(buffer, "utf-8", errors, line_buffering=fd == 2 or raw.isatty())
+    stream.mode = mode
+    raw.name = f"<{name}>"
+    return stream
+
+
+class Stream:
+    """sys.stdin, stdout or stderr, opened at its first use: most runs use none."""
+
+    def __init__(self, name):
+        self._name = name
+
+    def __getattr__(self, attribute):
+        stream = open_stream(self._name)
+        setattr(sys, self._name, stream)
+        return getattr(stream, attribute)
+
+
+def finish(code):
+    """The exit status for what main() returned, or SystemExit carried."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not isinstance(stream, Stream):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                code = code or 120
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    print(code, file=sys.stderr)
+    return 1
+
+
+def resume(argv, interruptible):
+    """Called in every process that starts from the image."""
+    sys.argv = argv
+    if interruptible:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    for name in STREAMS:
+        stream = Stream(name)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    try:
+        return finish(main(argv))
+    except SystemExit as e:
+        return finish(e.code)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return finish(1)
+
+
+library, *more = sys.argv[1].split(":")
+destdir = sys.argv[2].rstrip("/")
+extensions = Extensions(sys.argv[3].split(":"))
+sys.meta_path.insert(0, StagedFinder)
+sys.meta_path.insert(1, extensions)
+for name in (*STANDARD, *ours()):
+    try:
+        importlib.import_module(name)
+    except (ImportError, NameError) as e:
+        print(f"launcher: {name} stays out of the image: {e}", file=sys.stderr)
+main = sys.modules["pyrunc.__main__"].main
+settle()
+gc.collect()
+gc.freeze()
+gc.disable()
