@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from libcontainer.cgroups import Hierarchy
     from libcontainer.plan import Plan
     from libcontainer.remote import Argument, Channel, Result
 
@@ -106,12 +107,23 @@ def _v1(batch: Batch, plan: Plan, mount: Mount) -> None:
         batch.mount_setattr(top, propagation=flags & ~MS_REC, recursive=bool(flags & MS_REC))
 
 
-def _hierarchy(batch: Batch, plan: Plan, mount: Mount, top: Result, hierarchy: object) -> None:
-    name = hierarchy.name  # type: ignore[attr-defined]
+def _directory(hierarchy: Hierarchy) -> str:
+    """The container's directory, or where none could be made (rootless) the one that init is in: ours."""
+    if os.path.isdir(hierarchy.directory):
+        return hierarchy.directory
+    from libcontainer.cgroups import own_cgroups
+
+    own = own_cgroups()
+    controller = (hierarchy.data or "").split(",")[0]
+    return f"{CGROUP_ROOT}/{hierarchy.name}{own.get(controller, '/')}"
+
+
+def _hierarchy(batch: Batch, plan: Plan, mount: Mount, top: Result, hierarchy: Hierarchy) -> None:
+    name = hierarchy.name
     if plan.has("cgroup"):
-        detached: Argument = _fresh_hierarchy(batch, mount, hierarchy.data)  # type: ignore[attr-defined]
+        detached: Argument = _fresh_hierarchy(batch, mount, hierarchy.data)
     else:
-        detached = batch.open_tree(AT_FDCWD, hierarchy.directory, OPEN_TREE_CLONE | AT_RECURSIVE)  # type: ignore[attr-defined]
+        detached = batch.open_tree(AT_FDCWD, _directory(hierarchy), OPEN_TREE_CLONE | AT_RECURSIVE)
         batch.mount_setattr(detached, attr_set=mount.attributes(), recursive=True, path=name)
     place = batch.openat2(top, name, os.O_PATH | os.O_DIRECTORY)
     batch.move_mount(detached, place, name)

@@ -291,6 +291,9 @@ class _Make(Events):
 
     # -- events of the creation
 
+    def cgroup_for_clone(self) -> int | None:
+        return self.cgroup.create_for_clone(self.plan.linux.get("resources"))
+
     def make_cgroup(self) -> None:
         self.cgroup.create(self.plan.linux.get("resources"))
 

@@ -19,10 +19,11 @@ from libcontainer import (
     seccomp,
     sysnr,
 )
+from libcontainer.cgroup_entry import Entry
 from libcontainer.errors import Error
 from libcontainer.plan import Slots
 from libcontainer.process import Process
-from libcontainer.remote import AT_FDCWD, OP_CLONE, OP_DETACH, OP_SYNC, Batch, Channel, StepError
+from libcontainer.remote import AT_FDCWD, OP_DETACH, OP_SYNC, Batch, Channel, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,10 +75,12 @@ class _Exec:
     """One exec."""
 
     __slots__ = (
+        "by_pid",
         "cgroup",
         "channel",
         "console",
         "container",
+        "entry",
         "pid",
         "pidfd",
         "pidfd_peer",
@@ -87,6 +90,8 @@ class _Exec:
         "sockets",
         "stage0",
         "stdio",
+        "targets",
+        "tasks",
         "userns",
     )
 
@@ -101,6 +106,10 @@ class _Exec:
         self.slots = Slots(len(stdio))
         self.userns = self.saved.has_namespace("user")
         self.channel: Channel | None = None
+        self.entry = Entry(self._join_by_pid)
+        self.by_pid = False
+        self.targets: list[str] = []
+        self.tasks: list[int] = []
         self.console: Callable[[int, str], None] | None = None
         self.pidfd_peer: _socket.socket | None = None
         self.sockets: list[_socket.socket] = []
@@ -128,7 +137,7 @@ class _Exec:
         faults.point("exec.joined")
         self._clone(channel)
         faults.point("exec.cloned")
-        self._enter_cgroup()
+        self._enter_cgroup(channel)
         faults.point("exec.cgroup")
         self._place()
         self._set_up(channel)
@@ -165,6 +174,9 @@ class _Exec:
     def close(self) -> None:
         for socket in self.sockets:
             socket.close()
+        self.entry.close()
+        for fd in self.tasks:
+            os.close(fd)
         if self.channel is not None:
             self.channel.close()
         if self.pidfd >= 0:
@@ -205,44 +217,35 @@ class _Exec:
             namespaces.close_all(opened)
 
     def _clone(self, channel: Channel) -> None:
-        """The process itself. On cgroup v2 it is born in its cgroup, where the kernel lets us."""
-        place = self._clone_place()
+        """The process itself, in the container's cgroup where the kernel lets it be born there."""
+        manager = self.container.cgroup
+        self.targets = manager.exec_targets(self.cgroup or None)
         try:
-            self.pid = self._clone_into(channel, place)
-        except StepError:
-            if place is None:
-                raise
-            self.pid = self._clone_into(channel, None)
-        finally:
-            if place is not None:
-                os.close(place)
+            place, self.tasks = manager.open_for_join(self.targets)
+        except OSError:
+            place, self.tasks = None, []
+            self.by_pid = True
+        sent = self.entry.send_clone(channel, 0, place)
+        self.pid = self.entry.receive_clone(channel, 0, sent)
         self.pidfd = os.pidfd_open(self.pid)
         create.reap(self.stage0)
         self.stage0 = 0
 
-    def _clone_place(self) -> int | None:
-        if self.container.cgroup.version != 2 or self.cgroup:
-            return None
+    def _enter_cgroup(self, channel: Channel) -> None:
+        if self.by_pid:
+            self._join_by_pid(self.pid)
+            return
+        from libcontainer import steps
+
+        tasks, self.tasks = self.tasks, []
+        steps.run(channel, [self.entry.step(lambda: tasks)], self.slots.scratch)
+
+    def _join_by_pid(self, pid: int) -> None:
         try:
-            return self.container.cgroup.open_for_clone()
+            self.container.cgroup.join_dirs(pid, self.targets)
         except OSError:
-            return None
-
-    def _clone_into(self, channel: Channel, place: int | None) -> int:
-        batch = Batch()
-        if place is None:
-            pid = batch.op(OP_CLONE, 0, (0,), "clone3", "process")
-        else:
-            pid = batch.op(OP_CLONE, 0, (namespaces.CLONE_INTO_CGROUP, batch.local(place)), "clone3", "process")
-        return channel.run(batch)[pid]
-
-    def _enter_cgroup(self) -> None:
-        manager = self.container.cgroup
-        try:
-            manager.join_dirs(self.pid, manager.exec_targets(self.cgroup or None))
-        except OSError as err:
             if not self._enter_inits_cgroup() and not self.saved.rootless_cgroups:
-                raise Error("unable to join the container's cgroup") from err
+                raise
 
     def _enter_inits_cgroup(self) -> bool:
         """v2: init may have moved itself below its cgroup, which then takes no processes (cgroup-v2, "no internal

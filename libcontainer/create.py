@@ -38,9 +38,9 @@ from libcontainer import (
     steps,
     sysnr,
 )
+from libcontainer.cgroup_entry import Entry
 from libcontainer.errors import Error, strerror
 from libcontainer.remote import (
-    OP_CLONE,
     OP_DETACH,
     OP_EXEC,
     OP_HOOK,
@@ -74,6 +74,7 @@ class Creation:
         "cgroup",
         "channel",
         "console",
+        "entry",
         "events",
         "fifo",
         "log",
@@ -106,6 +107,7 @@ class Creation:
         self.console = console
         self.log = log
         self.channel: Channel | None = None
+        self.entry = Entry(cgroup.join)
         self.stage0 = 0
         self.pid = 0
         self.pidfd = -1
@@ -114,12 +116,13 @@ class Creation:
 
     def run(self) -> None:
         """Do it all; on any error the caller calls abort()."""
-        channel = self._spawn_and_clone()
         try:
+            channel = self._spawn_and_clone()
             self._place()
             self._set_up(channel)
             self._finish(channel)
         finally:
+            self.entry.close()
             mounts.close_prepared(self.plan)
 
     def abort(self) -> None:
@@ -184,26 +187,12 @@ class Creation:
         The cgroup namespace comes later: its root is where init is at that moment, which must be the container's cgroup.
         """
         flags = self.plan.new & ~unshared & ~namespaces.CLONE_NEWCGROUP
-        batch = Batch()
-        if self.cgroup.version == 2:
-            self.events.make_cgroup()
-        place = self.cgroup.open_for_clone()
-        if place is None:
-            pid = batch.op(OP_CLONE, 0, (flags,), "clone3", "namespaces")
-        else:
-            into = flags | namespaces.CLONE_INTO_CGROUP
-            pid = batch.op(OP_CLONE, 0, (into, batch.local(place)), "clone3", "namespaces")
-        try:
-            channel.send(batch)
-        finally:
-            if place is not None:
-                os.close(place)
-        if self.cgroup.version == 1:
-            self.events.make_cgroup()
+        sent = self.entry.send_clone(channel, flags, self.events.cgroup_for_clone())
+        self.events.make_cgroup()
         # Now, while nobody is in it: device rules are not replaced at once, and init makes and opens devices.
         self.events.limit()
         faults.point("create.cgroup")
-        self.pid = channel.receive(batch)[pid]
+        self.pid = self.entry.receive_clone(channel, flags, sent)
         self.pidfd = os.pidfd_open(self.pid)
         reap(self.stage0)
         self.stage0 = 0
@@ -229,8 +218,6 @@ class Creation:
 
     def _place(self) -> None:
         """Cgroup, oom score and affinity, before init does anything."""
-        self.cgroup.join(self.pid)
-        faults.point("create.joined")
         reset_affinity(self.pid)
         score = self.plan.process.get("oomScoreAdj")
         if score is not None:
@@ -249,7 +236,10 @@ class Creation:
         plan = self.plan
         rootfs.check_no_restrictions_without_mount_namespace(plan)
         self._prepare_id_maps()
-        begin: list[Step | Talk] = [Step("error setting up session", self._session)]
+        begin: list[Step | Talk] = [
+            self.entry.step(self.cgroup.open_tasks),
+            Step("error setting up session", self._session),
+        ]
         if plan.reach:
             steps.run(channel, begin, plan.slots.scratch)
             self._reach(channel)
@@ -508,8 +498,12 @@ class Events:
 
     __slots__ = ()
 
+    def cgroup_for_clone(self) -> int | None:
+        """A descriptor of the cgroup that init is to be born in, if there is such a thing."""
+        raise NotImplementedError
+
     def make_cgroup(self) -> None:
-        """Make the container's cgroup; on v1 while init is being cloned."""
+        """Make what is missing of the container's cgroup, while init is being cloned."""
         raise NotImplementedError
 
     def spawned(self, pid: int) -> None:

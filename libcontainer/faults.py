@@ -11,7 +11,7 @@ import os
 POINTS = {
     "create": (
         *("create.state-dir", "create.first-state", "create.spawned", "create.cgroup", "create.cloned", "create.mapped"),
-        *("create.joined", "create.mounted", "create.hooks", "create.configured", "create.state", "create.limited"),
+        *("create.mounted", "create.hooks", "create.configured", "create.state", "create.limited"),
         "create.detached",
     ),
     "start": ("start.open", "start.signalled", "start.fifo-removed", "start.poststart"),

@@ -52,7 +52,7 @@ class Talk:
 
 
 def run(channel: Channel, steps: Sequence[Step | Talk], scratch: tuple[int, int]) -> None:
-    """Run all steps in order. Descriptors of init in the range `scratch` do not outlive their step."""
+    """Run all steps in order. Descriptors of init in the range `scratch` do not outlive their batch."""
     at = repairs = 0
     while at < len(steps):
         step = steps[at]
@@ -79,18 +79,22 @@ def _send(
         if isinstance(step, Talk):
             break
         step.emit(batch)
-        full = len(batch) > BATCH or len(batch.fds) > MAX_FDS - 4
-        if full or not batch.fds:  # what was sent along may be needed by the batch's later steps
-            batch.close_range(*scratch)
         ends.append(len(batch))
-        if full:
-            channel.send(batch, CONTINUE if sent else 0)
-            sent.append((batch, ends))
+        if len(batch) > BATCH or len(batch.fds) > MAX_FDS - 4:
+            sent.append(_send_one(channel, batch, ends, scratch, bool(sent)))
             batch, ends = Batch(), []
     if ends:
-        channel.send(batch, CONTINUE if sent else 0)
-        sent.append((batch, ends))
+        sent.append(_send_one(channel, batch, ends, scratch, bool(sent)))
     return sent
+
+
+def _send_one(
+    channel: Channel, batch: Batch, ends: list[int], scratch: tuple[int, int], more: bool
+) -> tuple[Batch, list[int]]:
+    batch.close_range(*scratch)
+    ends[-1] += 1
+    channel.send(batch, CONTINUE if more else 0)
+    return batch, ends
 
 
 def _receive(channel: Channel, sent: list[tuple[Batch, list[int]]]) -> tuple[int, StepError | None]:
