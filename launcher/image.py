@@ -8,6 +8,7 @@ it in sys.path. Modules must not keep at import what differs from process to pro
 
 from __future__ import annotations
 
+import _imp
 import _signal
 import gc
 import importlib
@@ -20,7 +21,7 @@ import sys
 PACKAGES = ("nsexec", "libcontainer", "pyrunc")
 # Of the standard library: what error paths and rare verbs import. The hot path's comes with our modules. Not threading,
 # random and what imports them: they would have work to do in every new process.
-STANDARD = ("json", "signal", "traceback")
+STANDARD = ("encodings.ascii", "encodings.latin_1", "json", "signal", "traceback")
 STREAMS = {"stdin": (0, "r", "surrogateescape"), "stdout": (1, "w", "surrogateescape"), "stderr": (2, "w", "backslashreplace")}
 
 making = True
@@ -58,30 +59,36 @@ class Later:
 
 
 class Extensions:
-    """Finds the shared objects of lib-dynload, as Later while the image is made."""
+    """Finds the shared objects of lib-dynload while the image is made, as Later."""
 
-    def __init__(self, directories):
+    def __init__(self, directory):
         suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
-        self.paths = {
-            name.removesuffix(suffix): os.path.join(directory, name)
-            for directory in directories
-            for name in os.listdir(directory)
-            if name.endswith(suffix)
-        }
+        names = [name for name in os.listdir(directory) if name.endswith(suffix)]
+        self.paths = {name.removesuffix(suffix): os.path.join(directory, name) for name in names}
 
     def find_spec(self, name, path=None, target=None):
-        if name not in self.paths or not making and not os.path.exists(self.paths[name]):
-            return None
-        if making:
-            return importlib.machinery.ModuleSpec(name, self)
-        return importlib.util.spec_from_file_location(name, self.paths[name])
+        return importlib.machinery.ModuleSpec(name, self) if name in self.paths else None
 
     def create_module(self, spec):
         return None
 
     def exec_module(self, module):
         name = module.__name__
-        sys.modules[name] = Later(lambda: importlib.import_module(name))
+        sys.modules[name] = Later(lambda: self.load(name))
+
+    def load(self, name):
+        """What import does, without searching: half a millisecond for _json."""
+        if name in sys.modules:
+            return sys.modules[name]
+        path = self.paths[name]
+        spec = importlib.machinery.ModuleSpec(name, importlib.machinery.ExtensionFileLoader(name, path), origin=path)
+        try:
+            module = _imp.create_dynamic(spec)
+        except ImportError:  # not where it was when the image was made
+            return importlib.import_module(name)
+        sys.modules[name] = module
+        _imp.exec_dynamic(module)
+        return module
 
 
 class Staged(importlib.machinery.SourceFileLoader):
@@ -134,7 +141,7 @@ def settle():
     """Leave what a process that starts from the image should find."""
     global making
     making = False
-    sys.meta_path.remove(StagedFinder)
+    sys.meta_path[:2] = []
     for module in list(sys.modules.values()):
         spec = getattr(module, "__spec__", None)
         if isinstance(getattr(spec, "loader", None), Staged):
@@ -142,7 +149,7 @@ def settle():
     for name in extensions.paths:
         if isinstance(sys.modules.get(name), Later):
             del sys.modules[name]
-    sys.path[:0] = [library, *more]
+    sys.path[:] = [library, *more, *sys.path, dynload]
     sys.path_importer_cache.clear()
     for name in STREAMS:
         setattr(sys, name, None)
@@ -211,13 +218,14 @@ def resume(argv, interruptible):
 
 library, *more = sys.argv[1].split(":")
 destdir = sys.argv[2].rstrip("/")
-extensions = Extensions(sys.argv[3].split(":"))
+dynload = sys.argv[3]
+extensions = Extensions(dynload)
 sys.meta_path.insert(0, StagedFinder)
 sys.meta_path.insert(1, extensions)
 for name in (*STANDARD, *ours()):
     try:
         importlib.import_module(name)
-    except (ImportError, NameError) as e:
+    except ImportError as e:
         print(f"launcher: {name} stays out of the image: {e}", file=sys.stderr)
 main = sys.modules["pyrunc.__main__"].main
 settle()
