@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from libcontainer import cgroups, config, faults, seccomp, spec as oci_spec
 from libcontainer.create import Creation, Events
-from libcontainer.errors import ContainerExists, Error, InitError
+from libcontainer.errors import ContainerExists, Error, InitError, SyscallError
 from libcontainer.namespaces import paths_of
 from libcontainer.plan import Plan
 from libcontainer.spec_rules import validate
@@ -175,7 +176,11 @@ class _Make(Events):
             log=self.options.log,
         )
         self._run_creation(self.creation)
-        assert self.container is not None  # ready() made it
+        if self.pidfd_peer is not None:  # only now: whoever gets it may use it at once
+            from libcontainer import console
+
+            console.send_pidfd(self.pidfd_peer, self.creation.pidfd, b"standard")
+        assert self.container is not None  # _first_state() made it
         self._close()
         return self.container
 
@@ -206,7 +211,10 @@ class _Make(Events):
         return lambda master, name: console.send_master(peer, master, name)
 
     def _check_free(self) -> None:
-        os.makedirs(self.root, mode=0o700, exist_ok=True)
+        try:
+            os.makedirs(self.root, mode=0o700, exist_ok=True)
+        except FileExistsError:
+            raise SyscallError("mkdir", errno.ENOTDIR, self.root) from None
         if os.path.lexists(self.directory):
             raise ContainerExists
         self.cgroup.check_usable()
@@ -325,11 +333,6 @@ class _Make(Events):
     def ready(self, pid: int) -> None:
         assert self.container is not None
         self.container.save()
-        if self.pidfd_peer is not None:
-            from libcontainer import console
-
-            assert self.creation is not None
-            console.send_pidfd(self.pidfd_peer, self.creation.pidfd, b"standard")
 
     def listener(self, fd: int, pidfd: int, pid: int) -> None:
         from libcontainer import syscalls

@@ -131,6 +131,7 @@ class _Exec:
     def _start(self) -> None:
         channel, self.stage0 = remote.spawn(self.stdio)
         self.channel = channel
+        self.container.log("debug", "nsexec container setup")
         faults.point("exec.spawned")
         self._initial_affinity()
         self._join(channel)
@@ -289,10 +290,6 @@ class _Exec:
             create.write_oom_score(self.pid, score)
         if not self.process.get("terminal"):
             create.own_stdio(self.stdio[:3], self._host_uid())
-        if self.process.get("rlimits"):
-            from libcontainer import rlimits
-
-            rlimits.apply(self.pid, rlimits.parse(self.process["rlimits"]))
         if self.pidfd_peer is not None:
             from libcontainer import console
 
@@ -333,6 +330,10 @@ class _Exec:
             batch.call("umask", sysnr.UMASK, umask)
         process_setup.scheduling(batch, self.process, self.saved.personality, self.saved.memory_policy)
         channel.run(batch)
+        if self.process.get("rlimits"):
+            from libcontainer import rlimits
+
+            rlimits.apply(self.pid, rlimits.parse(self.process["rlimits"]))
         faults.point("exec.configured")
 
     def _needs_proc(self) -> bool:
@@ -361,6 +362,7 @@ class _Exec:
             batch = Batch()
         batch.op(OP_DETACH, 0, (), "detach")
         create.finish_exec(batch, path, self.process, passed=len(self.stdio))
+        self.container.log("debug", "setns_init: about to exec")
         channel.send(batch)
 
     def _credentials(self, channel: Channel) -> str:
@@ -377,12 +379,12 @@ class _Exec:
             batch = self._load_seccomp(channel, batch, early)
         may_set_groups = not self.saved.rootless_euid
         log = self.container.log
-        raised = create.become_user(batch, process, set_groups=may_set_groups, userns=self.userns, log=log)
+        became = create.become_user(batch, process, set_groups=may_set_groups, userns=self.userns, log=log)
         if process.get("apparmorProfile"):
             process_setup.apparmor(batch, process["apparmorProfile"], self.slots.proc)
         lookup = process_setup.Lookup(batch, process["args"][0], path)
         reply = channel.run(batch)
-        create.warn_ambient(raised, reply, log)
+        became.check(reply, log)
         lookup.check_cwd(reply)
         return lookup.result(reply)
 
@@ -403,6 +405,7 @@ class _Exec:
 
     def _load_seccomp(self, channel: Channel, batch: Batch, filter_: seccomp.Filter) -> Batch:
         loaded = process_setup.seccomp(batch, filter_)
+        self.container.log("debug", f"seccomp filter flags: {filter_.flags}")
         if not filter_.notify:
             return batch
         batch.op(OP_SYNC, 0, (), "sync")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from libcontainer import sysnr
-from libcontainer.errors import Error, HookError
+from libcontainer.errors import Error, HookError, strerror
 from libcontainer.jsonfast import dumps
 from libcontainer.program import signal_text, tail
 from libcontainer.remote import HOOK_STATUS, OP_HOOK, OP_LABEL, Batch, Channel, StepError
@@ -40,7 +40,7 @@ def run(channel: Channel, plan: Plan, hooks: Sequence[dict[str, Any]], document:
             _hook(batch, hook, hook.get("env") or [], batch.local(stdin), batch.local(out), batch.local(err))
             channel.run(batch)
         except StepError as error:
-            raise _failed("createContainer", index, hook, error, out, err) from None
+            raise HookError(f"error running createContainer hook #{index}") from _cause(hook, error, out, err)
         finally:
             for fd in (stdin, out, err):
                 os.close(fd)
@@ -75,17 +75,16 @@ def memory_file(content: bytes) -> int:
     return fd
 
 
-def _failed(kind: str, index: int, hook: dict[str, Any], error: StepError, out: int, err: int) -> HookError:
+def _cause(hook: dict[str, Any], error: StepError, out: int, err: int) -> Exception:
     """Worded as the hooks on the host are: the cause, then what the hook printed."""
-    what = f"error running {kind} hook #{index}"
     number = error.errno or 0
     if error.call != "hook":
-        raise HookError(what) from error
+        return error
     if number == ETIMEDOUT:
-        return _caused(what, f"hook ran past specified timeout of {float(hook.get('timeout') or 0):.1f}s")
+        return Error(f"hook ran past specified timeout of {float(hook.get('timeout') or 0):.1f}s")
     if number < HOOK_STATUS:
-        return _caused(what, f"fork/exec {hook['path']}: {os.strerror(number).lower()}")
-    return _caused(what, f"{_status(number - HOOK_STATUS)}, stdout: {tail(out)}, stderr: {tail(err)}")
+        return Error(f"fork/exec {hook['path']}: {strerror(number)}")
+    return Error(f"{_status(number - HOOK_STATUS)}, stdout: {tail(out)}, stderr: {tail(err)}")
 
 
 def _status(status: int) -> str:

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
     from libcontainer.cgroups import Manager
     from libcontainer.plan import Plan
+    from libcontainer.remote import Reply
     from libcontainer.seccomp import Filter
 
 SIOCSIFFLAGS = 0x8914
@@ -148,6 +149,7 @@ class Creation:
         try:
             channel, self.stage0 = remote.spawn(self.stdio)
             self.channel = channel
+            self.log("debug", "nsexec container setup")
             faults.point("create.spawned")
             if opened:
                 not_dumpable(channel)
@@ -196,6 +198,7 @@ class Creation:
         self.pidfd = os.pidfd_open(self.pid)
         reap(self.stage0)
         self.stage0 = 0
+        self.log("debug", "child process in init()", pid=self.pid)
         faults.point("create.cloned")
         if self.plan.new & ~unshared & namespaces.CLONE_NEWUSER:
             self._write_maps(self.pid)
@@ -260,6 +263,8 @@ class Creation:
 
     def _session(self, batch: Batch) -> None:
         plan = self.plan
+        # Now: process.rlimits may allow fewer descriptors than the slot's number later.
+        batch.call("dup3", sysnr.DUP3, batch.local(self.fifo), plan.slots.fifo, os.O_CLOEXEC)
         batch.call("setsid", sysnr.SETSID)
         batch.call("prctl", sysnr.PRCTL, process_setup.PR_SET_NAME, "pyrunc:[INIT]")
         if plan.userns and not plan.rootless_euid:
@@ -413,6 +418,7 @@ class Creation:
         path = self._credentials(channel)
         self._last_batch(channel, path)
         channel.close()
+        self.log("debug", "init: about to wait on exec fifo")
         faults.point("create.detached")
 
     def _limit_resources(self) -> None:
@@ -434,20 +440,20 @@ class Creation:
             process_setup.session_keyring(batch, plan.id, process, plan.slots.proc)
         if process.get("selinuxLabel"):
             process_setup.selinux(batch, process["selinuxLabel"], plan.slots.proc)
-        self._pass_fifo(batch)
         early = self.seccomp if self.seccomp and not process.get("noNewPrivileges") else None
         if early:
             batch = self._load_seccomp(channel, batch, early)
-        raised = become_user(batch, process, set_groups=plan.may_set_groups(), userns=plan.userns, log=self.log)
+        became = become_user(batch, process, set_groups=plan.may_set_groups(), userns=plan.userns, log=self.log)
         lookup = process_setup.Lookup(batch, process["args"][0], path)
         reply = channel.run(batch)
-        warn_ambient(raised, reply, self.log)
+        became.check(reply, self.log)
         lookup.check_cwd(reply)
         return lookup.result(reply)
 
     def _load_seccomp(self, channel: Channel, batch: Batch, filter_: Filter) -> Batch:
         """Load the filter; with a listener, hand it to the agent before anything is filtered by it."""
         loaded = process_setup.seccomp(batch, filter_)
+        self.log("debug", f"seccomp filter flags: {filter_.flags}")
         if not filter_.notify:
             return batch
         batch.op(OP_SYNC, 0, (), "sync")
@@ -468,9 +474,6 @@ class Creation:
         finally:
             os.close(fd)
 
-    def _pass_fifo(self, batch: Batch) -> None:
-        batch.call("dup3", sysnr.DUP3, batch.local(self.fifo), self.plan.slots.fifo, os.O_CLOEXEC)
-
     def _last_batch(self, channel: Channel, path: str) -> None:
         plan, process = self.plan, self.plan.process
         batch = Batch()
@@ -490,6 +493,7 @@ class Creation:
             document = self.events.hook_state("created", container_hooks.inner_pid(self.pid))
             container_hooks.append(batch, self._hooks("startContainer"), document, process)
         finish_exec(batch, path, process, passed=len(self.stdio))
+        self.log("debug", "init: closing the pipe to signal completion")
         channel.send(batch)
 
 
@@ -536,8 +540,8 @@ class Events:
 
 def become_user(
     batch: Batch, process: dict[str, Any], *, set_groups: bool, userns: bool, log: Callable[..., None]
-) -> list[tuple[int, Any]]:
-    """Working directory, bounding set, ids, capabilities. Returns the calls that raised ambient capabilities."""
+) -> Became:
+    """Working directory, bounding set, ids, capabilities."""
     caps = process.get("capabilities")
     masks = None
     if caps is not None:
@@ -545,18 +549,31 @@ def become_user(
         if masks.unknown:
             log("warning", masks.warning())
         process_setup.bounding_set(batch, masks.bounding)
-    process_setup.change_directory(batch, process["cwd"], last=False)
+    before = process_setup.change_directory(batch, process["cwd"])
     process_setup.user(batch, process["user"], keep_caps=masks is not None, set_groups=set_groups)
-    process_setup.change_directory(batch, process["cwd"], last=True)
-    return process_setup.capability_sets(batch, masks) if masks is not None else []
+    after = process_setup.change_directory(batch, process["cwd"])
+    raised = process_setup.capability_sets(batch, masks) if masks is not None else []
+    return Became(process, (before, after), raised)
 
 
-def warn_ambient(raised: list[tuple[int, Any]], reply: Any, log: Callable[..., None]) -> None:
-    """A capability that cannot be ambient (it is not inheritable, say) is worth a warning only."""
-    for capability, result in raised:
-        if reply[result] < 0:
-            name = capabilities.NAMES[capability]
-            log("warning", f"can't raise ambient capability {name}: {strerror(-reply[result])}")
+class Became:
+    """The calls of become_user() that may fail, to be looked at when their results are there."""
+
+    __slots__ = ("_directories", "_process", "_raised")
+
+    def __init__(self, process: dict[str, Any], directories: tuple[int, int], raised: list[tuple[int, int]]) -> None:
+        self._process = process
+        self._directories = directories
+        self._raised = raised
+
+    def check(self, reply: Reply, log: Callable[..., None]) -> None:
+        """Raise if nobody could enter the working directory. A capability that cannot be ambient (it is not
+        inheritable, say) is worth a warning only."""
+        process_setup.check_directory(reply, self._process["cwd"], self._directories)
+        for capability, result in self._raised:
+            if reply[result] < 0:
+                name = capabilities.NAMES[capability]
+                log("warning", f"can't raise ambient capability {name}: {strerror(-reply[result])}")
 
 
 def finish_exec(batch: Batch, path: str, process: dict[str, Any], *, passed: int) -> None:

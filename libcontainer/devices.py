@@ -132,7 +132,7 @@ def link(batch: Batch, dev: Argument) -> None:
 def steps(plan: Plan) -> list[Step]:
     """Everything that fill() has not done: nodes elsewhere, a /dev that is no tmpfs of ours, bind fallback."""
     pending = plan.pending_nodes()
-    if not plan.dev_filled:
+    if not plan.dev_filled and not plan.dev_bound:
         pending_links = [Step("error creating device links", lambda b: _link_in_root(b, plan), repair=_dev(plan))]
     else:
         pending_links = []

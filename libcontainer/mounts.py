@@ -131,6 +131,8 @@ def steps(plan: Plan) -> list[Step | Talk]:
     """All mounts, in the order of the config; read-only tmpfs and /dev come in late_steps()."""
     out: list[Step | Talk] = []
     for mount in plan.mounts:
+        if mount.target == "proc" and not mount.bind and mount.fstype != "proc":
+            raise Error(f'"{mount.destination}" cannot be mounted because it is not of type proc')
         if mount.target == "":
             raise Error(f'mountpoint "{mount.destination}" is on the top of rootfs "{plan.rootfs}"')
         out.extend(_steps_of(plan, mount))
@@ -156,6 +158,8 @@ def _step(plan: Plan, mount: Mount, emit: Any) -> Step:
         if err.call == "openat2" and err.errno == errno.ENOENT and err.filename == mount.target:
             make_target(channel, plan, mount)
             return True
+        if err.call == "move_mount" and err.errno == errno.EINVAL and mount.bind:
+            refuse_mismatch(channel, plan, mount)
         if err.call == "mount_setattr" and err.errno == errno.EPERM and mount.bind and not mount.locked:
             return keep_locked(channel, plan, mount)
         return False
@@ -179,6 +183,13 @@ def make_target(channel: Channel, plan: Plan, mount: Mount) -> None:
     if mount.bind:
         directory = stat.S_ISDIR(_source_mode(channel, plan, mount))
     inroot.make(channel, plan.slots.root, mount.target, directory=directory)
+
+
+def refuse_mismatch(channel: Channel, plan: Plan, mount: Mount) -> None:
+    """move_mount(2) has EINVAL for much; that a directory goes only onto a directory is worth words of its own."""
+    target = inroot.stat_at(channel, plan.slots.root, mount.target) or 0
+    if stat.S_ISDIR(target) != stat.S_ISDIR(_source_mode(channel, plan, mount)):
+        raise Error(f"{mount.what}: not a directory: are you trying to mount a directory onto a file (or vice-versa)?")
 
 
 def _source_mode(channel: Channel, plan: Plan, mount: Mount) -> int:

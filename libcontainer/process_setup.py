@@ -11,12 +11,12 @@ import stat
 import struct
 
 from libcontainer import capabilities, sysnr
-from libcontainer.errors import Error
+from libcontainer.errors import Error, SyscallError
 from libcontainer.remote import ANY_ERROR, AT_FDCWD, OP_PLAIN, REFERENCE, Batch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from libcontainer.remote import Argument, Data, Reply, Result
@@ -171,11 +171,17 @@ def capability_sets(batch: Batch, masks: capabilities.Masks) -> list[tuple[int, 
     return raised
 
 
-def change_directory(batch: Batch, cwd: str, *, last: bool) -> None:
-    """chdir; before setuid the user may be the one who has access, after it the user must."""
+def change_directory(batch: Batch, cwd: str) -> Result:
+    """chdir, called before and after setuid: that one of the two works is enough, see check_directory()."""
     moved = batch.call("chdir", sysnr.CHDIR, cwd, path=cwd)
-    if not last:
-        batch.tolerate(moved, errno.EACCES, errno.EPERM)
+    batch.tolerate(moved, errno.EACCES, errno.EPERM)
+    return moved
+
+
+def check_directory(reply: Reply, cwd: str, attempts: Sequence[Result]) -> None:
+    """Either root or the user must have had access to the working directory."""
+    if all(reply[attempt] < 0 for attempt in attempts):
+        raise Error(f'chdir to cwd ("{cwd}") set in config.json failed') from SyscallError("", -reply[attempts[-1]])
 
 
 # -- finding the program
