@@ -54,6 +54,7 @@ sh_hook() {
 	[[ $(tail -1 "$LOG") == poststop ]]
 }
 
+# newer than runc 1.1 (poststart before the process)
 @test "hooks: each gets the state on stdin" {
 	edit '.annotations = {"key": "value"}'
 	all_hooks
@@ -158,13 +159,11 @@ sh_hook() {
 tr '\0' ' ' </proc/$$/cmdline >>"$(dirname "$(readlink -f "$0")")/log"
 END
 	chmod +x rootfs/argv
-	hook createRuntime '{"path": "/bin/busybox", "args": ["sh", "-c", "tr \"\\0\" \" \" </proc/$$/cmdline >rootfs/log"]}'
+	hook createRuntime "{\"path\": \"$(command -v busybox)\", \"args\": [\"touch\", \"$BUNDLE/touched\"]}"
 	hook createRuntime "{\"path\": \"$BUNDLE/rootfs/argv\"}"
-	ln -sf "$(command -v busybox)" "$BATS_TEST_TMPDIR/busybox"
-	edit --arg path "$BATS_TEST_TMPDIR/busybox" '.hooks.createRuntime[0].path = $path'
 	script true
 	run_pyrunc -0 run "$CT"
-	[[ $(cat "$LOG") == 'sh -c tr '*"/bin/sh $BUNDLE/rootfs/argv "* ]]
+	[[ -e touched && $(cat "$LOG") == "/bin/sh $BUNDLE/rootfs/argv " ]]
 }
 
 @test "hooks: several of one kind run in order" {
@@ -278,7 +277,7 @@ END
 	edit '.annotations = {big: ("x" * 200000)}'
 	script 'echo done'
 	run_pyrunc -0 run "$CT"
-	expect_only done
+	expect_only "done"
 }
 
 @test "hooks: startContainer runs under the seccomp filter" {
