@@ -9,15 +9,19 @@ the same, only slower. Run it with the interpreter that the command shall use.
 
 from __future__ import annotations
 
+import marshal
 import os
 import platform
 import secrets
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCES = os.path.join(os.path.dirname(HERE), "nsexec", "src")
+PACKAGES = ("nsexec", "libcontainer", "pyrunc")
+BUILD_SCRIPTS = ("build.py", "seccomp_build.py")
 WARNINGS = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror"]
 WRAPPED = "-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free"
 # -z now: binding 300 symbols at once is quicker than one by one; -rdynamic: extension modules look for the interpreter here.
@@ -80,10 +84,39 @@ def make_image(build: str, library: str, destdir: str, output: str) -> None:
         raise NoLauncher("see 'make' above")
     standard = sysconfig.get_path("stdlib")
     seed = str(secrets.randbelow(2**32 - 1) + 1)
-    arguments = [os.path.abspath(output), seed, standard, os.path.join(HERE, "image.py"), library, destdir, f"{standard}/lib-dynload"]
+    code = os.path.abspath(os.path.join(build, "code"))
+    compile_modules(library.split(":")[0], destdir.rstrip("/"), code)
+    script = [os.path.join(HERE, "image.py"), library, f"{standard}/lib-dynload", code]
+    arguments = [os.path.abspath(output), seed, standard, *script]
     made = subprocess.run([launcher, *arguments], env={}, cwd="/", stdin=subprocess.DEVNULL, check=False)
     if made.returncode != 0:
         raise NoLauncher("the launcher made no image")
+
+
+def modules(library: str) -> Iterator[tuple[str, str]]:
+    """(dotted name, path below `library`) of every module of ours but build scripts; __main__ comes last."""
+    paths = []
+    for package in PACKAGES:
+        for directory, folders, files in os.walk(os.path.join(library, package)):
+            folders.sort()
+            for name in sorted(files):
+                if name.endswith(".py") and name not in BUILD_SCRIPTS:
+                    paths.append(os.path.relpath(os.path.join(directory, name), library))
+    for path in sorted(paths, key=lambda p: p.endswith("__main__.py")):
+        yield path[:-3].removesuffix("/__init__").replace("/", "."), path
+
+
+def compile_modules(library: str, destdir: str, output: str) -> None:
+    """
+    All our code in one file, as it will be found in tracebacks. Compiled here, because what a compiler leaves behind
+    spreads the image over more pages, and without docstrings, which would be pages between those that matter.
+    """
+    codes = {}
+    for name, path in modules(destdir + library):
+        with open(os.path.join(destdir + library, path), "rb") as f:
+            codes[name] = compile(f.read(), os.path.join(library, path), "exec", dont_inherit=True, optimize=2)
+    with open(output, "wb") as f:
+        marshal.dump(codes, f)
 
 
 def write_script(library: str, output: str) -> None:

@@ -15,10 +15,10 @@ import importlib
 import importlib.machinery
 import importlib.util
 import io
+import marshal
 import os
 import sys
 
-PACKAGES = ("nsexec", "libcontainer", "pyrunc")
 # Of the standard library: what error paths and rare verbs import. The hot path's comes with our modules. Not threading,
 # random and what imports them: they would have work to do in every new process.
 STANDARD = ("encodings.ascii", "encodings.latin_1", "json", "signal", "traceback")
@@ -91,50 +91,24 @@ class Extensions:
         return module
 
 
-class Staged(importlib.machinery.SourceFileLoader):
-    """A module that is still under DESTDIR, imported as from where it will be."""
+class Compiled(importlib.machinery.SourceFileLoader):
+    """A module of ours, from the code that build.py compiled: nothing of it need exist yet where it will be."""
 
-    def path_stats(self, path):
-        return super().path_stats(destdir + path)
-
-    def get_data(self, path):
-        return super().get_data(destdir + path)
-
-    def set_data(self, path, data, *, _mode=0o666):
-        pass
+    def get_code(self, fullname):
+        return codes[fullname]
 
 
-class StagedFinder:
+class CompiledFinder:
     @staticmethod
     def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] not in PACKAGES:
-            return None
-        if name in sys.builtin_module_names:
+        if name in sys.builtin_module_names and "." in name:
             return importlib.machinery.ModuleSpec(name, importlib.machinery.BuiltinImporter, origin="built-in")
-        base = os.path.join(library, *name.split("."))
-        package = os.path.isdir(destdir + base)
-        source = base + ("/__init__.py" if package else ".py")
-        if not os.path.exists(destdir + source):
+        if name not in codes:
             return None
-        return importlib.util.spec_from_file_location(
-            name, source, loader=Staged(name, source), submodule_search_locations=[base] if package else None
-        )
-
-
-def ours():
-    """Every module of the packages but build scripts."""
-    for package in PACKAGES:
-        top = os.path.join(destdir + library, package)
-        for directory, folders, files in os.walk(top):
-            folders.sort()
-            if "__init__.py" not in files:
-                continue
-            dotted = os.path.relpath(directory, destdir + library).replace("/", ".")
-            yield dotted
-            for name in sorted(files):
-                if name.endswith(".py") and name not in ("__init__.py", "__main__.py", "build.py", "seccomp_build.py"):
-                    yield f"{dotted}.{name[:-3]}"
-    yield "pyrunc.__main__"
+        origin = codes[name].co_filename
+        places = [os.path.dirname(origin)] if origin.endswith("/__init__.py") else None
+        loader = Compiled(name, origin)
+        return importlib.util.spec_from_file_location(name, origin, loader=loader, submodule_search_locations=places)
 
 
 def settle():
@@ -144,12 +118,12 @@ def settle():
     sys.meta_path[:2] = []
     for module in list(sys.modules.values()):
         spec = getattr(module, "__spec__", None)
-        if isinstance(getattr(spec, "loader", None), Staged):
+        if isinstance(getattr(spec, "loader", None), Compiled):
             module.__loader__ = spec.loader = importlib.machinery.SourceFileLoader(spec.name, spec.origin)
     for name in extensions.paths:
         if isinstance(sys.modules.get(name), Later):
             del sys.modules[name]
-    sys.path[:] = [library, *more, *sys.path, dynload]
+    sys.path[:] = [*libraries, *sys.path, dynload]
     sys.path_importer_cache.clear()
     for name in STREAMS:
         setattr(sys, name, None)
@@ -216,19 +190,20 @@ def resume(argv, interruptible):
         return finish(1)
 
 
-library, *more = sys.argv[1].split(":")
-destdir = sys.argv[2].rstrip("/")
-dynload = sys.argv[3]
+libraries, dynload = sys.argv[1].split(":"), sys.argv[2]
+with open(sys.argv[3], "rb") as file:
+    codes = marshal.loads(file.read())
 extensions = Extensions(dynload)
-sys.meta_path.insert(0, StagedFinder)
+sys.meta_path.insert(0, CompiledFinder)
 sys.meta_path.insert(1, extensions)
-for name in (*STANDARD, *ours()):
+for name in (*STANDARD, *codes):
     try:
         importlib.import_module(name)
     except ImportError as e:
         print(f"launcher: {name} stays out of the image: {e}", file=sys.stderr)
 main = sys.modules["pyrunc.__main__"].main
 settle()
+codes.clear()
 gc.collect()
 gc.freeze()
 gc.disable()
