@@ -254,8 +254,11 @@ remove_cgroups() {
 }
 
 teardown_bundle() {
-	local dir left
+	local dir left pid
 	cd / || return
+	for pid in $(jobs -p); do # the programs of lib/ that nobody called
+		kill "$pid" 2>/dev/null || true
+	done
 	for dir in "$BATS_TEST_TMPDIR"/state*; do
 		delete_all "$dir"
 	done

@@ -54,9 +54,10 @@ STATUS=later"; sleep 100'
 	! grep -qE 'STATUS|WATCHDOG' messages || false
 }
 
+# newer than runc 1.1 (which waits for its own zombie)
 @test "notify: a process that ends without READY does not block" {
 	script 'exit 0'
-	timeout 20 "$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >"$OUT" 2>&1 3>&-
+	timeout -k 1 10 "$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >"$OUT" 2>&1 3>&-
 	! grep -q READY messages || false
 }
 

@@ -14,14 +14,16 @@ receiver() { # receiver [INPUT]: waits at ./tty.sock, writes ./tty.name, ./tty.f
 	wait_for test -S tty.sock
 }
 
-# foreground ARGS: pyrunc under a terminal of its own.
+# foreground ARGS: pyrunc under a terminal of its own, of 33 rows and 77 columns; stdin is typed there.
 foreground() {
-	local code=0
-	# script(1) makes the terminal and passes the exit status on.
-	output="$(command script -qec "stty rows 33 cols 77; $(printf '%q ' "$PYRUNC" --root "$ROOT" "$@")" /dev/null </dev/null 2>&1 3>&-)" || code=$?
-	status=$code
+	status=0
+	output="$(in_terminal "$PYRUNC" --root "$ROOT" "$@" </dev/null)" || status=$?
 	output="${output//$'\r'/}"
 	printf 'status %d, output: %s\n' "$status" "$output"
+}
+
+in_terminal() {
+	python3 "$LIB/interminal.py" 33 77 "$@" 2>&1 3>&-
 }
 
 @test "tty: create sends the master over the console socket" {
@@ -47,7 +49,7 @@ foreground() {
 
 @test "tty: what is typed arrives" {
 	receiver $'some words\n'
-	script 'read line; echo "got: $line"'
+	script 'echo ready; read line; echo "got: $line"'
 	run_detached -0 run -d --console-socket tty.sock "$CT"
 	wait
 	grep -q 'got: some words' tty.out
@@ -65,7 +67,7 @@ foreground() {
 
 @test "tty: hanging up ends the process" {
 	receiver
-	script 'sleep 1000'
+	script 'trap "exit 0" HUP; while :; do sleep 0.1; done'
 	run_detached -0 run -d --console-socket tty.sock "$CT"
 	wait_for test -s tty.name
 	kill %%
@@ -114,14 +116,13 @@ foreground() {
 
 @test "tty: foreground, a line ends with one carriage return" {
 	script 'printf "one\ntwo\n"'
-	output="$(command script -qec "$(printf '%q ' "$PYRUNC" --root "$ROOT" run "$CT")" /dev/null </dev/null 3>&- | od -An -c | tr -d ' \n')"
+	output="$(in_terminal "$PYRUNC" --root "$ROOT" run "$CT" </dev/null | od -An -c | tr -d ' \n')"
 	expect_only 'one\r\ntwo\r\n'
 }
 
 @test "tty: foreground input, and the host terminal's mode is restored" {
-	script 'read line; echo "got: $line"'
-	output="$( (sleep 1; echo typed; sleep 1) | command script -qec \
-		"stty -g; $(printf '%q ' "$PYRUNC" --root "$ROOT" run "$CT"); stty -g" /dev/null 2>&1 3>&-)"
+	script 'echo ready; read line; echo "got: $line"'
+	output="$(echo typed | in_terminal sh -c 'stty -g; "$PYRUNC" --root "$ROOT" run "$CT"; stty -g')"
 	output="${output//$'\r'/}"
 	expect 'got: typed'
 	[[ $(head -1 <<<"$output") == "$(tail -1 <<<"$output")" ]]

@@ -3,7 +3,7 @@
 usage: recvtty.py SOCKET PREFIX [INPUT]
 
 Writes the message that came with the descriptor to PREFIX.name, the number of descriptors to PREFIX.fds, and all
-that the terminal prints to PREFIX.out; INPUT is typed once the terminal is there. Ends when the terminal hangs up.
+that the terminal prints to PREFIX.out; INPUT is typed after the first output. Ends when the terminal hangs up.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def main() -> None:
     save(prefix + ".fds", str(len(fds)).encode())
     with open(prefix + ".out", "wb", buffering=0) as out:
         save(prefix + ".name", data)
-        for line in text:
-            os.write(fds[0], line.encode())
         try:
             while chunk := os.read(fds[0], 4096):
                 out.write(chunk)
+                while text:
+                    os.write(fds[0], text.pop().encode())
         except OSError:  # EIO: the last process with the terminal has gone
             pass
 

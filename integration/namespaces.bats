@@ -1,0 +1,201 @@
+#!/usr/bin/env bats
+# linux.namespaces: new ones, shared ones, joined ones, time offsets.
+
+load helpers
+
+links() { # the container prints its namespaces
+	script 'for n in pid mnt ipc net uts user cgroup time; do echo "$n $(readlink /proc/self/ns/$n)"; done'
+}
+
+host_link() {
+	readlink "/proc/self/ns/$1"
+}
+
+@test "namespaces: the listed ones are new, the others the runtime's" {
+	links
+	run_pyrunc -0 run "$CT"
+	local name
+	for name in pid mnt ipc net uts; do
+		refute "$name $(host_link $name)"
+	done
+	for name in user cgroup; do
+		expect "$name $(host_link $name)"
+	done
+}
+
+@test "namespaces: each alone" {
+	local name type all='pid mnt ipc net uts'
+	for name in $all; do
+		type=$name
+		[[ $name != mnt ]] || continue
+		[[ $name != net ]] || type=network
+		edit --arg type "$type" '.linux.namespaces = [{type: "mount"}, {type: $type}] | del(.hostname)
+			| .mounts |= map(select(.type == "proc" or .destination == "/dev"))'
+		links
+		run_pyrunc -0 run "$CT"
+		refute "$name $(host_link "$name")"
+		[[ $name == uts ]] || expect "uts $(host_link uts)"
+		[[ $name == ipc ]] || expect "ipc $(host_link ipc)"
+	done
+}
+
+@test "namespaces: cgroup" {
+	edit '.linux.namespaces += [{type: "cgroup"}]'
+	links
+	run_pyrunc -0 run "$CT"
+	refute "cgroup $(host_link cgroup)"
+	script 'cat /proc/self/cgroup'
+	run_pyrunc -0 run "$CT"
+	refute "$CGROUP"
+}
+
+@test "namespaces: the loopback of a new network namespace is up" {
+	script 'cat /sys/class/net/lo/flags; ls /sys/class/net; ping -c 1 -w 2 127.0.0.1 >/dev/null && echo alive'
+	edit '(.process.capabilities.bounding, .process.capabilities.permitted, .process.capabilities.effective) += ["CAP_NET_RAW"]'
+	run_pyrunc -0 run "$CT"
+	expect 0x9 alive
+	refute eth0
+}
+
+@test "namespaces: joined by path" {
+	start_sleeper
+	local pid name
+	pid="$(init_pid "$CT")"
+	edit --arg cgroup "/$CGROUP/two" --arg ns "/proc/$pid/ns/" '.linux.cgroupsPath = $cgroup | del(.hostname) | .linux.namespaces = [{type: "mount"},
+		{type: "network", path: ($ns + "net")}, {type: "ipc", path: ($ns + "ipc")}, {type: "uts", path: ($ns + "uts")}, {type: "pid", path: ($ns + "pid")}]'
+	links
+	run_pyrunc -0 run second
+	for name in net ipc uts pid; do
+		expect "$name $(readlink "/proc/$pid/ns/$name")"
+	done
+	refute "mnt $(readlink "/proc/$pid/ns/mnt")"
+	expect_state "$CT" running
+}
+
+@test "namespaces: a joined uts namespace's hostname can be set" {
+	start_sleeper
+	edit --arg cgroup "/$CGROUP/two" --arg path "/proc/$(init_pid "$CT")/ns/uts" '.linux.cgroupsPath = $cgroup | .hostname = "changed"
+		| .linux.namespaces |= map(if .type == "uts" then .path = $path else . end)'
+	script hostname
+	run_pyrunc -0 run second
+	expect_only changed
+	run_pyrunc -0 exec "$CT" hostname
+	expect_only changed
+}
+
+@test "namespaces: a joined network namespace is left as it is" {
+	touch netns
+	unshare --net=netns true
+	edit --arg path "$PWD/netns" '.linux.namespaces |= map(if .type == "network" then .path = $path else . end)'
+	script 'cat /sys/class/net/lo/flags'
+	run_pyrunc run "$CT"
+	umount netns
+	expect_only 0x8
+}
+
+@test "namespaces: processes see each other in a joined pid namespace" {
+	start_sleeper
+	edit --arg cgroup "/$CGROUP/two" --arg path "/proc/$(init_pid "$CT")/ns/pid" '.linux.cgroupsPath = $cgroup
+		| .linux.namespaces |= map(if .type == "pid" then .path = $path else . end)'
+	script 'ps -o pid,args; [ $$ -ne 1 ]'
+	run_pyrunc -0 run second
+	expect_match ' 1 sh -c trap'
+}
+
+@test "namespaces: exec joins all of them" {
+	edit '.linux.namespaces += [{type: "cgroup"}]'
+	start_sleeper
+	local pid name
+	pid="$(init_pid "$CT")"
+	for name in pid mnt ipc net uts cgroup; do
+		run_pyrunc -0 exec "$CT" readlink "/proc/self/ns/$name"
+		expect_only "$(readlink "/proc/$pid/ns/$name")"
+	done
+}
+
+@test "namespaces: an unknown type, a duplicate" {
+	edit '.linux.namespaces += [{type: "nosuch"}]'
+	run_pyrunc -1 run "$CT"
+	expect 'namespace "nosuch" does not exist'
+	edit '.linux.namespaces[-1].type = "pid"'
+	run_pyrunc -1 run "$CT"
+	expect 'malformed spec file: duplicated ns'
+	nothing_left "$CT"
+}
+
+@test "namespaces: a path that is missing, of the wrong kind, with a comma" {
+	edit '.linux.namespaces |= map(if .type == "uts" then .path = "/no/such" else . end)'
+	run_pyrunc -1 run "$CT"
+	expect '/no/such' 'no such file or directory'
+	edit '.linux.namespaces |= map(if .type == "uts" then .path = "/proc/self/ns/net" else . end)'
+	run_pyrunc -1 run "$CT"
+	touch 'a,b'
+	edit --arg path "$PWD/a,b" '.linux.namespaces |= map(if .type == "uts" then .path = $path else . end)'
+	run_pyrunc -1 run "$CT"
+	expect 'invalid namespace path'
+	touch plain
+	edit --arg path "$PWD/plain" '.linux.namespaces |= map(if .type == "uts" then .path = $path else . end)'
+	run_pyrunc -1 run "$CT"
+	nothing_left "$CT"
+}
+
+@test "namespaces: without pid namespace the process has a pid of the host" {
+	edit '.linux.namespaces |= map(select(.type != "pid"))'
+	script 'echo $$; sleep 100'
+	run_detached -0 run -d "$CT"
+	wait_for test -s "$OUT"
+	[[ $(cat "$OUT") == "$(init_pid "$CT")" ]]
+}
+
+@test "namespaces: without ipc namespace, shared memory is the host's" {
+	edit '.linux.namespaces |= map(select(.type != "ipc"))'
+	script 'readlink /proc/self/ns/ipc'
+	run_pyrunc -0 run "$CT"
+	expect_only "$(host_link ipc)"
+}
+
+@test "namespaces: without a mount namespace, in a chroot" {
+	edit '.linux.namespaces |= map(select(.type != "mount")) | .mounts = [] | .linux.maskedPaths = [] | .linux.readonlyPaths = [] | .root.readonly = false'
+	script 'ls /'
+	run_pyrunc -0 run "$CT"
+	expect bin etc
+	refute usr
+	! grep -F "$BUNDLE" /proc/self/mountinfo || umount -R "$BUNDLE/rootfs"
+}
+
+# newer than runc 1.1
+@test "time: a namespace with offsets, and exec" {
+	edit '.linux.namespaces += [{type: "time"}] | .linux.timeOffsets = {monotonic: {secs: 7881, nanosecs: 2718281}, boottime: {secs: 1337, nanosecs: 3141519}}'
+	script 'cat /proc/self/timens_offsets; readlink /proc/self/ns/time'
+	run_pyrunc -0 run "$CT"
+	expect_match '^monotonic +7881 +2718281'
+	expect_match 'boottime +1337 +3141519'
+	refute "$(host_link time)"
+	start_sleeper
+	run_pyrunc -0 exec "$CT" cat /proc/self/timens_offsets
+	expect_match '^monotonic +7881 +2718281'
+}
+
+# newer than runc 1.1
+@test "time: offsets need the namespace, a joined one takes none" {
+	edit '.linux.timeOffsets = {monotonic: {secs: 1, nanosecs: 0}}'
+	run_pyrunc -1 run "$CT"
+	expect "time namespace offsets specified, but time namespace isn't enabled in the config"
+	edit '.linux.namespaces += [{type: "time", path: "/proc/self/ns/time"}]'
+	run_pyrunc -1 run "$CT"
+	expect 'time namespace'
+	edit '.linux.namespaces[-1] = {type: "time"} | .linux.timeOffsets = {nosuch: {secs: 1, nanosecs: 0}}'
+	run_pyrunc -1 run "$CT"
+	nothing_left "$CT"
+}
+
+# newer than runc 1.1
+@test "time: join that of another container" {
+	edit '.linux.namespaces += [{type: "time"}] | .linux.timeOffsets = {monotonic: {secs: 7881, nanosecs: 0}}'
+	start_sleeper
+	edit --arg cgroup "/$CGROUP/two" --arg path "/proc/$(init_pid "$CT")/ns/time" '.linux.cgroupsPath = $cgroup | del(.linux.timeOffsets)
+		| .linux.namespaces[-1].path = $path'
+	script 'cat /proc/self/timens_offsets'
+	run_pyrunc -0 run second
+	expect_match '^monotonic +7881'
+}
