@@ -19,10 +19,9 @@ POINTS = {
     "delete": ("delete.killed", "delete.cgroup", "delete.state", "delete.poststop"),
 }
 
-_FAULT = os.environ.get("PYRUNC_FAULT")
 
 
 def point(name: str) -> None:
     """Die here if the environment says so."""
-    if name == _FAULT:
+    if os.environ.get("PYRUNC_FAULT") == name:
         os.kill(os.getpid(), 9)
