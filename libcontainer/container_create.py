@@ -12,6 +12,7 @@ from libcontainer.namespaces import paths_of
 from libcontainer.plan import Plan
 from libcontainer.spec_rules import validate
 from libcontainer.state import State, check_id, now_rfc3339nano, process_start_time
+from libcontainer.user_ns import in_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ class _Make(Events):
             no_new_keyring=self.options.no_new_keyring,
             rootless_euid=self.options.rootless_euid,
             rootless_cgroups=self.options.rootless_cgroups,
+            in_userns=in_user_namespace(),
         )
         self.plan.adopt_cgroup(self.cgroup)
         self._listen_environment()

@@ -74,6 +74,7 @@ class Plan:
         no_new_keyring: bool = False,
         rootless_euid: bool = False,
         rootless_cgroups: bool = False,
+        in_userns: bool = False,
     ) -> None:
         self.id = container_id
         self.spec = spec
@@ -88,7 +89,7 @@ class Plan:
         self.slots = Slots(passed_fds)
         self._plan_namespaces()
         self._plan_mounts()
-        self._plan_devices()
+        self._plan_devices(in_userns)
 
     def _plan_namespaces(self) -> None:
         self.new = 0
@@ -116,10 +117,10 @@ class Plan:
             m.target[4:] for m in self.mounts if m.target.startswith("dev/") and not m.bind
         ]
 
-    def _plan_devices(self) -> None:
+    def _plan_devices(self, in_userns: bool) -> None:
         self.nodes = [] if self.dev_bound else devices.nodes(self.linux.get("devices") or [])
-        # mknod(2) is not for user namespaces; with a helper outside it is.
-        self.bind_devices = self.userns and not self.reach
+        # mknod(2) is not for user namespaces; with a helper outside it is, unless we are in one ourselves.
+        self.bind_devices = in_userns or (self.userns and not self.reach)
 
     def adopt_cgroup(self, manager: Manager) -> None:
         """Learn what mounts of type cgroup need to know."""

@@ -62,7 +62,7 @@ class Manager:
     """The cgroups of one container.
 
     paths: as state.json has them: v1 controller -> absolute directory (hybrid: "" -> the unified one),
-    v2 {"": directory}.
+    v2 {"": directory}. Empty on v1 if none could be made for a rootless container.
     absent: rootless, and no cgroup could be made (nor is one needed): joining and limits are no-ops.
     """
 
@@ -157,7 +157,7 @@ class Manager:
 
     def exists(self) -> bool:
         """Whether the container's cgroup is there."""
-        return self._tree.exists(self._primary)
+        return bool(self.paths) and self._tree.exists(self._primary)
 
     def check_usable(self) -> None:
         """Refuse a cgroup that somebody else lives in, or that would freeze our init."""
@@ -171,7 +171,7 @@ class Manager:
 
     def pids(self, recursive: bool = True) -> list[int]:
         """The container's processes, those in its sub-cgroups too; none if there is no cgroup."""
-        return self._tree.pids(self._primary, recursive)
+        return self._tree.pids(self._primary, recursive) if self.paths else []
 
     def open_for_clone(self) -> int | None:
         """A descriptor for CLONE_INTO_CGROUP that makes join() needless; None where there is no such
@@ -320,7 +320,7 @@ def new(cgroups_path: str, container_id: str, *, rootless: bool = False, systemd
 def load(paths: dict[str, str], *, rootless: bool = False, systemd: bool = False) -> Manager:
     """The cgroups of an existing container, from its state.json."""
     _no_systemd(systemd)
-    if not paths:
+    if not paths and not rootless:
         raise Error("state.json has no cgroup paths")
     for path in paths.values():
         if path != clean(path) or not path.startswith(ROOT + "/"):
@@ -328,7 +328,9 @@ def load(paths: dict[str, str], *, rootless: bool = False, systemd: bool = False
     if list(paths) == [""]:
         from libcontainer.cgroups import fs2
 
-        return fs2.Manager2(paths, rootless=rootless)
+        manager = fs2.Manager2(paths, rootless=rootless)
+        manager.absent = rootless and not manager.exists()
+        return manager
     from libcontainer.cgroups import fs1
 
     return fs1.Manager1(paths, rootless=rootless)

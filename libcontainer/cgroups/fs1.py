@@ -59,7 +59,7 @@ class Manager1(Manager):
 
     @property
     def _primary(self) -> str:
-        return self.paths.get("devices") or next(iter(self.paths.values()), f"{ROOT}/devices")
+        return self.paths.get("devices") or next(iter(self.paths.values()))
 
     def create(self, resources: Resources | None) -> None:
         resources = resources or {}

@@ -123,6 +123,16 @@ def test_load_refuses_nothing() -> None:
         cgroups.load({})
 
 
+def test_rootless_without_any_cgroup_has_no_processes() -> None:
+    manager = cgroups.load({}, rootless=True)
+    assert not manager.exists()
+    assert manager.pids() == []
+    assert not manager.frozen()
+    assert manager.exec_targets(None) == []
+    manager.kill()
+    manager.delete()
+
+
 def test_tree_refuses_other_paths() -> None:
     with pytest.raises(Error, match=r"/sys/fs/cgroups/x is not below /sys/fs/cgroup"):
         Tree(0).read("/sys/fs/cgroups/x")
