@@ -69,7 +69,7 @@ static void __attribute__((noreturn, format(printf, 1, 2))) fail(const char *for
  * All else is libc's. A pointer tells by its address whose it is.
  */
 #define SMALL 512
-#define CLASSES 640
+#define CLASSES 192
 struct block {
     size_t size;
     struct block *next; /* while free; the payload starts here */
@@ -106,18 +106,21 @@ static void *take(size_t size, size_t alignment)
     return heap + start;
 }
 
-/* Steps of 16 bytes for what is small, then eight steps a power of two, so that freed blocks fit again. */
+/* Steps of 16 bytes up to 512, then eight steps a power of two, so that freed blocks fit again. */
 static size_t size_class(size_t wanted, int *index)
 {
-    size_t step = 16, base = 0;
+    size_t size = 512, step = 0;
 
-    for (*index = 0; wanted > base + 64 * step && *index < CLASSES - 64; *index += 32) {
-        base += 32 * step;
-        step *= 2;
+    if (wanted <= size) {
+        *index = wanted ? (int)((wanted - 1) / 16) : 0;
+        return 16 * ((size_t)*index + 1);
     }
-    if (wanted > base)
-        *index += (int)((wanted - base - 1) / step);
-    return base + step * (size_t)(1 + (wanted > base ? (wanted - base - 1) / step : 0));
+    for (*index = 31; size < wanted && *index < CLASSES - 1; ++*index) {
+        if (*index % 8 == 7)
+            step = size / 8;
+        size += step;
+    }
+    return size;
 }
 
 static void *heap_malloc(size_t size)
