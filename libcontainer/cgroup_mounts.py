@@ -10,8 +10,8 @@ import errno
 import os
 
 from libcontainer import sysnr
-from libcontainer.mount_options import MOUNT_ATTR_RDONLY, MS_REC
-from libcontainer.mounts import OPEN_TREE_CLONE, Mount, attach, open_target
+from libcontainer.mount_options import MOUNT_ATTR_RDONLY, MS_RDONLY
+from libcontainer.mounts import OPEN_TREE_CLONE, Mount, attach, open_target, set_propagation
 from libcontainer.mounts import _step as mount_step
 from libcontainer.remote import AT_FDCWD, AT_RECURSIVE, Batch, StepError
 from libcontainer.steps import Step
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from libcontainer.cgroups import Hierarchy
     from libcontainer.plan import Plan
-    from libcontainer.remote import Argument, Channel, Result
+    from libcontainer.remote import Channel, Result
 
 CGROUP_ROOT = "/sys/fs/cgroup"
 
@@ -64,10 +64,8 @@ def _unified(plan: Plan, mount: Mount) -> Step:
 
 
 def _fresh_unified(batch: Batch, plan: Plan, mount: Mount) -> None:
-    context = batch.fsopen("cgroup2")
-    batch.fsconfig(context, "source", mount.source or "cgroup")
-    detached = batch.fsmount(context, mount.attributes(), "cgroup2")
-    attach(batch, plan, mount, detached)
+    batch.mount_on(open_target(batch, plan, mount), mount.source or "cgroup", "cgroup2", mount.options.flags, "")
+    set_propagation(batch, plan, mount)
 
 
 def _bound_unified(batch: Batch, plan: Plan, mount: Mount) -> None:
@@ -78,10 +76,8 @@ def _bound_unified(batch: Batch, plan: Plan, mount: Mount) -> None:
 
 
 def _covered(batch: Batch, plan: Plan, mount: Mount) -> None:
-    context = batch.fsopen("tmpfs")
-    batch.fsconfig(context, "mode", "755")
-    detached = batch.fsmount(context, mount.attributes() | MOUNT_ATTR_RDONLY, "tmpfs")
-    attach(batch, plan, mount, detached)
+    flags = mount.options.flags | MS_RDONLY
+    batch.mount_on(open_target(batch, plan, mount), "tmpfs", "tmpfs", flags, "mode=755")
 
 
 # -- v1 and hybrid
@@ -89,22 +85,18 @@ def _covered(batch: Batch, plan: Plan, mount: Mount) -> None:
 
 def _v1(batch: Batch, plan: Plan, mount: Mount) -> None:
     """A tmpfs with one directory a hierarchy, and links for controllers that are mounted together."""
-    context = batch.fsopen("tmpfs")
-    for key, value in (("source", "tmpfs"), ("mode", "755")):
-        batch.fsconfig(context, key, value)
-    top = batch.fsmount(context, mount.attributes() & ~MOUNT_ATTR_RDONLY, "tmpfs")
+    flags = mount.options.flags & ~MS_RDONLY
+    batch.mount_on(open_target(batch, plan, mount), "tmpfs", "tmpfs", flags, "mode=755")
+    top = open_target(batch, plan, mount)
     for hierarchy in plan.cgroup_hierarchies:
         batch.call("mkdirat", sysnr.MKDIRAT, top, hierarchy.name, 0o755, path=hierarchy.name)
         for link in hierarchy.links:
             batch.call("symlinkat", sysnr.SYMLINKAT, hierarchy.name, top, link, path=link)
-    target = open_target(batch, plan, mount)
-    batch.move_mount(top, target, mount.destination)
     for hierarchy in plan.cgroup_hierarchies:
         _hierarchy(batch, plan, mount, top, hierarchy)
     if mount.readonly:
         batch.mount_setattr(top, attr_set=MOUNT_ATTR_RDONLY, path=mount.destination)
-    for flags in mount.options.propagation:
-        batch.mount_setattr(top, propagation=flags & ~MS_REC, recursive=bool(flags & MS_REC))
+    set_propagation(batch, plan, mount)
 
 
 def _directory(hierarchy: Hierarchy) -> str:
@@ -120,22 +112,11 @@ def _directory(hierarchy: Hierarchy) -> str:
 
 def _hierarchy(batch: Batch, plan: Plan, mount: Mount, top: Result, hierarchy: Hierarchy) -> None:
     name = hierarchy.name
+    place = batch.openat2(top, name, os.O_PATH | os.O_DIRECTORY)
     if plan.has("cgroup"):
-        detached: Argument = _fresh_hierarchy(batch, mount, hierarchy.data)
+        fstype = "cgroup2" if hierarchy.data is None else "cgroup"
+        batch.mount_on(place, "cgroup", fstype, mount.options.flags, hierarchy.data or "")
     else:
         detached = batch.open_tree(AT_FDCWD, _directory(hierarchy), OPEN_TREE_CLONE | AT_RECURSIVE)
         batch.mount_setattr(detached, attr_set=mount.attributes(), recursive=True, path=name)
-    place = batch.openat2(top, name, os.O_PATH | os.O_DIRECTORY)
-    batch.move_mount(detached, place, name)
-
-
-def _fresh_hierarchy(batch: Batch, mount: Mount, data: str | None) -> Result:
-    fstype = "cgroup2" if data is None else "cgroup"
-    context = batch.fsopen(fstype)
-    batch.fsconfig(context, "source", "cgroup")
-    for word in (data or "").split(","):
-        if word:
-            key, equals, value = word.partition("=")
-            batch.fsconfig(context, key, value if equals else None)
-    detached = batch.fsmount(context, mount.attributes(), fstype)
-    return detached
+        batch.move_mount(detached, place, name)

@@ -9,7 +9,7 @@ import os
 import stat
 
 from libcontainer import inroot
-from libcontainer.mounts import Mount, attach, labelled, make_target, new_filesystem, target_mode
+from libcontainer.mounts import Mount, attach, labelled, make_target, detached_tmpfs, target_mode
 from libcontainer.remote import Batch, Channel
 from libcontainer.syscalls import RESOLVE_IN_ROOT
 
@@ -26,7 +26,7 @@ def mount(channel: Channel, plan: Plan, entry: Mount) -> None:
         make_target(channel, plan, entry)
     mode = target_mode(channel, plan, entry)
     batch = Batch()
-    batch.send_back(new_filesystem(batch, entry, [*mode, *labelled(plan, entry)], late_readonly=True))
+    batch.send_back(detached_tmpfs(batch, entry, [*mode, *labelled(plan, entry)]))
     flags = os.O_RDONLY | os.O_DIRECTORY
     batch.send_back(batch.openat2(plan.slots.root, entry.target, flags, resolve=RESOLVE_IN_ROOT))
     detached, source = channel.run(batch).fds

@@ -1,4 +1,5 @@
-"""Points at which a test may kill the runtime: PYRUNC_FAULT=<point> in the environment sends SIGKILL to it there.
+"""Points at which a test may kill the runtime: PYRUNC_FAULT=<point> in the environment of the command sends SIGKILL
+to it there.
 
 A killed create, start, exec or delete must leave nothing that `delete --force` cannot remove; the tests walk through
 all POINTS.
@@ -20,8 +21,16 @@ POINTS = {
 }
 
 
+_armed: str | None = None
+
+
+def arm(name: str | None) -> None:
+    """Choose the point; the command passes $PYRUNC_FAULT."""
+    global _armed
+    _armed = name
+
 
 def point(name: str) -> None:
-    """Die here if the environment says so."""
-    if os.environ.get("PYRUNC_FAULT") == name:
+    """Die here if this point was chosen."""
+    if name == _armed:
         os.kill(os.getpid(), 9)

@@ -1,8 +1,8 @@
 """mounts[]: each entry becomes the system calls that make a detached mount and attach it to a descriptor.
 
-File systems are made with fsopen(2) in init, so that they belong to the container's namespaces; bind mounts are clones
-made with open_tree(2). Targets are resolved inside the root (inroot.py), then the mount is moved onto the descriptor: there is
-no path that a hostile image could change in between. See mount_setattr(2), Documentation/filesystems/mount_api.rst.
+File systems are made by init, so that they belong to the container's namespaces; bind mounts are clones made with
+open_tree(2). Targets are resolved inside the root (inroot.py), and the mount goes onto the descriptor, by move_mount(2) or as
+mount(2) on the directory that fchdir(2) has entered: no path is left that a hostile image could change in between.
 """
 
 from __future__ import annotations
@@ -114,6 +114,11 @@ class Mount:
         return bool(self.options.flags & MS_RDONLY)
 
     @property
+    def late_readonly(self) -> bool:
+        """Is it made read-only only when mountpoints and nodes have been made in it?"""
+        return not self.bind and (self.fstype == "tmpfs" or self.target == "dev")
+
+    @property
     def idmapped(self) -> bool:
         return bool(self.options.idmap or self.uid_map)
 
@@ -148,9 +153,7 @@ def _steps_of(plan: Plan, mount: Mount) -> Sequence[Step | Talk]:
         return cgroup_mounts.steps(plan, mount)
     if mount.fstype == "tmpfs":
         return _tmpfs_steps(plan, mount)
-    if mount.fstype in ("proc", "sysfs", "mqueue", "devpts"):
-        return [_step(plan, mount, lambda batch: _new(batch, plan, mount))]
-    return [_step(plan, mount, lambda batch: _classic(batch, plan, mount))]
+    return [_step(plan, mount, lambda batch: _new(batch, plan, mount))]
 
 
 def _step(plan: Plan, mount: Mount, emit: Any) -> Step:
@@ -234,6 +237,16 @@ def attach(batch: Batch, plan: Plan, mount: Mount, detached: Argument) -> None:
         batch.mount_setattr(
             detached, propagation=flags & ~MS_REC, recursive=bool(flags & MS_REC), path=mount.destination
         )
+
+
+def set_propagation(batch: Batch, plan: Plan, mount: Mount) -> None:
+    """The propagation that the options ask for, of what is now mounted at the destination."""
+    if mount.options.propagation:
+        attached = open_target(batch, plan, mount)
+        for flags in mount.options.propagation:
+            batch.mount_setattr(
+                attached, propagation=flags & ~MS_REC, recursive=bool(flags & MS_REC), path=mount.destination
+            )
 
 
 # -- bind mounts
@@ -331,24 +344,14 @@ def _clone_outside(channel: Channel, plan: Plan, mount: Mount) -> int:
 # -- file systems
 
 
-def new_filesystem(batch: Batch, mount: Mount, data: Sequence[str], *, late_readonly: bool = False) -> Result:
-    """fsopen .. fsmount: a detached mount of a new file system."""
+def detached_tmpfs(batch: Batch, mount: Mount, data: Sequence[str]) -> Result:
+    """fsopen .. fsmount: a tmpfs to be filled before anybody sees it."""
     context = batch.fsopen(mount.fstype)
     batch.fsconfig(context, "source", mount.source or mount.fstype)
     for word in data:
         key, equals, value = word.partition("=")
         batch.fsconfig(context, key, value if equals else None)
-    attributes = mount.attributes()
-    if late_readonly:
-        attributes &= ~MOUNT_ATTR_RDONLY
-    detached = batch.fsmount(context, attributes, mount.fstype)
-    return detached
-
-
-def _new(batch: Batch, plan: Plan, mount: Mount) -> None:
-    late = mount.target == "dev"
-    data = mount.options.data if mount.fstype in ("proc", "sysfs", "mqueue") else labelled(plan, mount)
-    attach(batch, plan, mount, new_filesystem(batch, mount, data, late_readonly=late))
+    return batch.fsmount(context, mount.attributes() & ~MOUNT_ATTR_RDONLY, mount.fstype)
 
 
 def labelled(plan: Plan, mount: Mount) -> list[str]:
@@ -357,18 +360,19 @@ def labelled(plan: Plan, mount: Mount) -> list[str]:
     return [*mount.options.data, f"context={label}"] if label else mount.options.data
 
 
-def _classic(batch: Batch, plan: Plan, mount: Mount) -> None:
-    """mount(2) for any other type: its option strings may be longer than fsconfig(2) takes (256 bytes)."""
-    target = open_target(batch, plan, mount)
-    batch.call("fchdir", sysnr.FCHDIR, target, path=mount.destination)
-    data = ",".join(labelled(plan, mount))
-    flags = mount.options.flags & ~(MS_RDONLY if mount.target == "dev" else 0)
-    batch.mount(mount.source or mount.fstype, ".", mount.fstype, flags, data, path=mount.source)
-    batch.call("chdir", sysnr.CHDIR, "/")
-    if mount.options.propagation:
-        attached = open_target(batch, plan, mount)
-        for flags in mount.options.propagation:
-            batch.mount_setattr(attached, propagation=flags & ~MS_REC, recursive=bool(flags & MS_REC))
+def _new(batch: Batch, plan: Plan, mount: Mount, data: Sequence[str] | None = None) -> None:
+    """A new file system, mounted on the directory that the target's descriptor refers to."""
+    words = file_system_options(plan, mount) if data is None else data
+    flags = mount.options.flags & ~(MS_RDONLY if mount.late_readonly else 0)
+    batch.mount_on(
+        open_target(batch, plan, mount), mount.source or mount.fstype, mount.fstype, flags, ",".join(words)
+    )
+    set_propagation(batch, plan, mount)
+
+
+def file_system_options(plan: Plan, mount: Mount) -> list[str]:
+    """The data string's words. Labels of procfs, sysfs and mqueue are the kernel's business."""
+    return mount.options.data if mount.fstype in ("proc", "sysfs", "mqueue") else labelled(plan, mount)
 
 
 def _tmpfs_steps(plan: Plan, mount: Mount) -> Sequence[Step | Talk]:
@@ -379,13 +383,8 @@ def _tmpfs_steps(plan: Plan, mount: Mount) -> Sequence[Step | Talk]:
     if mount.target == "dev" and plan.dev_filled:
         return [_step(plan, mount, lambda batch: _dev(batch, plan, mount))]
     if any(word.startswith("mode=") for word in mount.options.data):
-        return [_step(plan, mount, lambda batch: _tmpfs(batch, plan, mount, ()))]
+        return [_step(plan, mount, lambda batch: _new(batch, plan, mount))]
     return [Talk("", lambda channel: _tmpfs_like_target(channel, plan, mount))]
-
-
-def _tmpfs(batch: Batch, plan: Plan, mount: Mount, more: Sequence[str]) -> None:
-    data = [*more, *labelled(plan, mount)]
-    attach(batch, plan, mount, new_filesystem(batch, mount, data, late_readonly=True))
 
 
 def target_mode(channel: Channel, plan: Plan, mount: Mount) -> list[str]:
@@ -399,8 +398,8 @@ def target_mode(channel: Channel, plan: Plan, mount: Mount) -> list[str]:
 def _tmpfs_like_target(channel: Channel, plan: Plan, mount: Mount) -> None:
     from libcontainer.steps import run
 
-    more = target_mode(channel, plan, mount)
-    run(channel, [_step(plan, mount, lambda batch: _tmpfs(batch, plan, mount, more))], plan.slots.scratch)
+    data = [*target_mode(channel, plan, mount), *labelled(plan, mount)]
+    run(channel, [_step(plan, mount, lambda batch: _new(batch, plan, mount, data))], plan.slots.scratch)
 
 
 def _dev(batch: Batch, plan: Plan, mount: Mount) -> None:
@@ -408,7 +407,7 @@ def _dev(batch: Batch, plan: Plan, mount: Mount) -> None:
     if mount.prepared >= 0:
         attach(batch, plan, mount, batch.local(mount.prepared))
         return
-    detached = new_filesystem(batch, mount, labelled(plan, mount), late_readonly=True)
+    detached = detached_tmpfs(batch, mount, labelled(plan, mount))
     if not plan.bind_devices:
         devices.fill(batch, detached, plan, uid=0, gid=0)
     else:
@@ -424,7 +423,7 @@ def prepare_dev_outside(channel: Channel, plan: Plan) -> None:
             batch = Batch()
             batch.call("umask", sysnr.UMASK, 0)
             owner = [f"uid={uid}", f"gid={gid}"]
-            detached = new_filesystem(batch, mount, [*owner, *labelled(plan, mount)], late_readonly=True)
+            detached = detached_tmpfs(batch, mount, [*owner, *labelled(plan, mount)])
             devices.fill(batch, detached, plan, uid=uid, gid=gid)
             batch.send_back(detached)
             mount.prepared = channel.run(batch).fds[0]
@@ -432,8 +431,7 @@ def prepare_dev_outside(channel: Channel, plan: Plan) -> None:
 
 def late_steps(plan: Plan) -> list[Step]:
     """Read-only tmpfs and /dev: only now, so that mountpoints and nodes could be made in them."""
-    late = [m for m in plan.mounts if m.readonly and not m.bind and (m.fstype == "tmpfs" or m.target == "dev")]
-    return [_readonly_step(plan, mount) for mount in late]
+    return [_readonly_step(plan, mount) for mount in plan.mounts if mount.readonly and mount.late_readonly]
 
 
 def _readonly_step(plan: Plan, mount: Mount) -> Step:

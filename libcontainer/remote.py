@@ -100,7 +100,7 @@ class Batch:
         known = self._texts.get(content)
         if known is not None:
             return known
-        name = os.fsencode(content)
+        name = content.encode("utf-8", "surrogateescape") if type(content) is str else bytes(content)
         if b"\0" in name:
             raise ValueError(f"a NUL byte in {content!r}")
         self._texts[content] = place = self.put(name + b"\0")
@@ -205,6 +205,11 @@ class Batch:
         return self.call(
             "mount", sysnr.MOUNT, source, target, fstype, flags, data or 0, path=path or target
         )
+
+    def mount_on(self, directory: Argument, source: str, fstype: str, flags: int, data: str) -> Result:
+        """mount(2) on the directory behind a descriptor: fchdir(2) pins it. The working directory changes."""
+        self.call("fchdir", sysnr.FCHDIR, directory, path=source)
+        return self.call("mount", sysnr.MOUNT, source, ".", fstype, flags, data or 0, path=source)
 
     def fsopen(self, fstype: str) -> Result:
         """fsopen(2) with FSOPEN_CLOEXEC."""

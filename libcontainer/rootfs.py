@@ -15,6 +15,7 @@ from libcontainer.mount_options import (
     MOUNT_ATTR_RDONLY,
     MS_MOVE,
     MS_PRIVATE,
+    MS_RDONLY,
     MS_REC,
     MS_SHARED,
     MS_SLAVE,
@@ -133,21 +134,13 @@ def _mask(batch: Batch, slots: Slots, path: str) -> None:
     """Cover a directory, or else a file: which it is shows when it is opened as a directory."""
     flags = os.O_PATH | os.O_DIRECTORY
     directory = batch.openat2(slots.root, path, flags, resolve=RESOLVE_IN_ROOT)
-    _cover_directory(batch, path, directory)
+    batch.mount_on(directory, "tmpfs", "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=2,mode=755")
     done = batch.skip()
     batch.tolerate(directory, errno.ENOENT, errno.ENOTDIR, skip=batch.count_since(directory))
     file = batch.openat2(slots.root, path, os.O_PATH, resolve=RESOLVE_IN_ROOT)
     _cover_file(batch, path, file, slots.null)
     batch.tolerate(file, errno.ENOENT, errno.ENOTDIR, skip=batch.count_since(file))
     batch.end_skip(done)
-
-
-def _cover_directory(batch: Batch, path: str, directory: Argument) -> None:
-    context = batch.fsopen("tmpfs")
-    for key, value in (("source", "tmpfs"), ("nr_blocks", "1"), ("nr_inodes", "2"), ("mode", "755")):
-        batch.fsconfig(context, key, value)
-    empty = batch.fsmount(context, MOUNT_ATTR_RDONLY, "tmpfs")
-    batch.move_mount(empty, directory, path)
 
 
 def _cover_file(batch: Batch, path: str, file: Argument, null: Argument) -> None:

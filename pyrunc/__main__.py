@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
+from libcontainer import faults
 from libcontainer.errors import Error, describe
 from pyrunc import commands
 from pyrunc.log import Log, StdoutClosed, err, out
@@ -39,6 +40,7 @@ class NoHelpTopic(Error):
 def main(argv: list[str]) -> int:
     """Do what the command line says; the exit status."""
     _open_stdio()
+    faults.arm(os.environ.get("PYRUNC_FAULT"))
     log = Log()
     try:
         return _dispatch(Invocation(argv[0], log), argv[1:])
@@ -153,5 +155,10 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-if __name__ == "__main__":
+def entry() -> NoReturn:
+    """What the console script of a pip installation calls."""
     leave(main(sys.argv))
+
+
+if __name__ == "__main__":
+    entry()
