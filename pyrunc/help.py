@@ -46,15 +46,9 @@ OPTIONS:
 
 def overview() -> str:
     """The text of `pyrunc --help`."""
-    verbs = [
-        (module.COMMAND.name, module.COMMAND.summary)
-        for module in map(commands.load, commands.NAMES)
-        if module
-    ]
+    verbs = [(module.COMMAND.name, module.COMMAND.summary) for module in map(commands.load, commands.NAMES) if module]
     verbs.append(("help, h", "show this list, or help for one command"))
-    return _ROOT.format(
-        version=__version__, commands=_columns(verbs), options=_options((*GLOBAL, HELP, VERSION))
-    )
+    return _ROOT.format(version=__version__, commands=_columns(verbs), options=_options((*GLOBAL, HELP, VERSION)))
 
 
 def of(command: Command) -> str:

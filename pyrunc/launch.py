@@ -92,9 +92,7 @@ def check_terminal(terminal: bool, detached: bool, console_socket: str) -> None:
         raise Error("cannot use console socket if runc will not detach or allocate tty")
 
 
-def root_owner(
-    uid_mappings: Sequence[Mapping[str, int]], gid_mappings: Sequence[Mapping[str, int]]
-) -> tuple[int, int]:
+def root_owner(uid_mappings: Sequence[Mapping[str, int]], gid_mappings: Sequence[Mapping[str, int]]) -> tuple[int, int]:
     """The host's ids of the container's root; without maps it is the host's root."""
     if not uid_mappings:
         return 0, 0

@@ -153,7 +153,4 @@ def _caller() -> dict[str, object]:
     if frame.f_code.co_name == "fatal" and frame.f_back is not None:
         frame = frame.f_back
     code = frame.f_code
-    return {
-        "func": f"{frame.f_globals.get('__name__')}.{code.co_name}",
-        "file": f"{code.co_filename}:{frame.f_lineno}",
-    }
+    return {"func": f"{frame.f_globals.get('__name__')}.{code.co_name}", "file": f"{code.co_filename}:{frame.f_lineno}"}

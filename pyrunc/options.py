@@ -95,23 +95,15 @@ GLOBAL = (
     Flag("debug", SWITCH, "enable debug logging"),
     Flag("log", TEXT, "set the log file to write to (default is '/dev/stderr')"),
     Flag("log-format", TEXT, "set the log format ('text', or 'json')", default="text"),
-    Flag(
-        "root", TEXT, "directory for the state of containers (it should be on a tmpfs)", default="/run/runc"
-    ),
+    Flag("root", TEXT, "directory for the state of containers (it should be on a tmpfs)", default="/run/runc"),
     Flag("systemd-cgroup", SWITCH, 'let systemd manage cgroups; expects cgroupsPath as "slice:prefix:name"'),
     Flag("rootless", TEXT, "ignore cgroup permission errors ('true', 'false', or 'auto')", default="auto"),
 )
 # what several commands take
-CONSOLE_SOCKET = Flag(
-    "console-socket", TEXT, "path of the AF_UNIX socket that shall receive the master of the terminal"
-)
-PIDFD_SOCKET = Flag(
-    "pidfd-socket", TEXT, "path of the AF_UNIX socket that shall receive a pidfd of the process"
-)
+CONSOLE_SOCKET = Flag("console-socket", TEXT, "path of the AF_UNIX socket that shall receive the master of the terminal")
+PIDFD_SOCKET = Flag("pidfd-socket", TEXT, "path of the AF_UNIX socket that shall receive a pidfd of the process")
 PID_FILE = Flag("pid-file", TEXT, "file to write the process id to")
-PRESERVE_FDS = Flag(
-    "preserve-fds", NUMBER, "pass N additional descriptors (stdio + $LISTEN_FDS + N in total)"
-)
+PRESERVE_FDS = Flag("preserve-fds", NUMBER, "pass N additional descriptors (stdio + $LISTEN_FDS + N in total)")
 DETACH = Flag("detach", SWITCH, "detach from the container's process", letter="d")
 # the flags that create and run share
 CREATE = (
@@ -183,9 +175,7 @@ def _table(flags: tuple[Flag, ...]) -> dict[str, Flag]:
     return table
 
 
-def _parse(
-    tokens: Sequence[str], table: dict[str, Flag], given: dict[Flag, Any], *, options_first: bool
-) -> list[str]:
+def _parse(tokens: Sequence[str], table: dict[str, Flag], given: dict[Flag, Any], *, options_first: bool) -> list[str]:
     """Put the values of flags into `given`; the positional arguments."""
     arguments: list[str] = []
     rest = iter(tokens)

@@ -17,14 +17,7 @@ COMMAND = Command(
     "delete any resources held by the container often used with detached container",
     arguments="<container-id>",
     count=(1, 1),
-    flags=(
-        Flag(
-            "force",
-            SWITCH,
-            "kill the container if it still runs; one that does not exist is no error",
-            letter="f",
-        ),
-    ),
+    flags=(Flag("force", SWITCH, "kill the container if it still runs; one that does not exist is no error", letter="f"),),
     description="A container that still runs is deleted only with --force; then SIGKILL ends it first.",
 )
 

@@ -41,9 +41,7 @@ COMMAND = Command(
         Flag("tty", SWITCH, "allocate a pseudo-TTY", letter="t"),
         Flag("user", TEXT, "UID (format: <uid>[:<gid>])", letter="u"),
         Flag("additional-gids", NUMBERS, "additional gids", letter="g"),
-        Flag(
-            "process", TEXT, "path of a process.json, which replaces all flags about the process", letter="p"
-        ),
+        Flag("process", TEXT, "path of a process.json, which replaces all flags about the process", letter="p"),
         DETACH,
         PID_FILE,
         Flag("process-label", TEXT, "SELinux label of the process"),
@@ -138,10 +136,7 @@ def _owner(container: Container) -> tuple[int, int]:
 
 def _spec_map(saved: list[dict[str, int]] | None) -> list[dict[str, int]]:
     """The names of config.json for those of state.json."""
-    return [
-        {"containerID": row["container_id"], "hostID": row["host_id"], "size": row["size"]}
-        for row in saved or ()
-    ]
+    return [{"containerID": row["container_id"], "hostID": row["host_id"], "size": row["size"]} for row in saved or ()]
 
 
 def _process(call: Invocation, container: Container) -> dict[str, Any]:

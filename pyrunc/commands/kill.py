@@ -19,9 +19,7 @@ COMMAND = Command(
     arguments="<container-id> [signal]",
     count=(1, 2),
     options_first=True,
-    flags=(
-        Flag("all", SWITCH, "obsolete; a container that does not run is no error", letter="a", hidden=True),
-    ),
+    flags=(Flag("all", SWITCH, "obsolete; a container that does not run is no error", letter="a", hidden=True),),
     description="The signal is a number or a name, with or without SIG, in capitals or not.",
 )
 

@@ -25,9 +25,7 @@ COMMAND = Command(
         *CREATE,
         DETACH,
         Flag("keep", SWITCH, "do not delete the container after it exits"),
-        Flag(
-            "no-subreaper", SWITCH, "do not become the parent of what the container's processes leave behind"
-        ),
+        Flag("no-subreaper", SWITCH, "do not become the parent of what the container's processes leave behind"),
     ),
     description="""\
 The run command makes an instance of a container for a bundle: a directory with a specification file named
