@@ -46,7 +46,6 @@ static inline long kernel(long nr, long a, long b, long c, long d, long e, long 
 #error "pyrunc knows x86-64 and arm64"
 #endif
 
-#define sys0(nr) kernel(nr, 0, 0, 0, 0, 0, 0)
 #define sys1(nr, a) kernel(nr, (long)(a), 0, 0, 0, 0, 0)
 #define sys2(nr, a, b) kernel(nr, (long)(a), (long)(b), 0, 0, 0, 0)
 #define sys3(nr, a, b, c) kernel(nr, (long)(a), (long)(b), (long)(c), 0, 0, 0)
