@@ -82,8 +82,8 @@ class FakeContainer:
 
     def exec(self, process: dict[str, Any], **options: Any) -> FakeProcess:
         self.world.executed.append((process, options))
-        process: FakeProcess = self.world.process
-        return process
+        child: FakeProcess = self.world.process
+        return child
 
     def signal(self, signum: int, *, all: bool = False) -> None:
         if self.world.signal_error:
