@@ -83,7 +83,8 @@ def make_image(build: str, library: str, destdir: str, output: str) -> None:
     if not os.path.exists(launcher):
         raise NoLauncher("see 'make' above")
     standard = sysconfig.get_path("stdlib")
-    seed = str(secrets.randbelow(2**32 - 1) + 1)
+    # Python's protection against crafted keys: another seed on every machine, unless the image shall be reproducible.
+    seed = os.environ.get("SOURCE_DATE_EPOCH") or str(secrets.randbelow(2**32 - 1) + 1)
     code = os.path.abspath(os.path.join(build, "code"))
     compile_modules(library.split(":")[0], destdir.rstrip("/"), code)
     script = [os.path.join(HERE, "image.py"), library, f"{standard}/lib-dynload", code]

@@ -465,7 +465,7 @@ static void write_image(const char *path)
 static void forget_calls(PyThreadState *thread)
 {
     memset(thread->datastack_top, 0, (size_t)((char *)thread->datastack_limit - (char *)thread->datastack_top));
-    thread->thread_id = _PyRuntime.main_thread = 0; /* adopt_thread() sets them */
+    thread->thread_id = thread->native_thread_id = _PyRuntime.main_thread = 0; /* adopt_thread() sets them */
 }
 
 static int make_image(int argc, char **argv)
@@ -473,6 +473,7 @@ static int make_image(int argc, char **argv)
     if (argc < 4)
         fail("usage: launcher IMAGE SEED SEARCH-PATH SCRIPT [ARG...]");
     making = 1;
+    clearenv(); /* the image holds nothing of its maker */
     mallopt(M_MMAP_THRESHOLD, 0); /* libc's own heap far from the image, so that no number looks like a pointer to it */
     allocate_from_heap();
     if (PyImport_AppendInittab("nsexec._nsexec", PyInit__nsexec) < 0)

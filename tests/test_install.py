@@ -1,0 +1,228 @@
+"""make install: the command works without the checkout, from an empty environment, any directory, any PATH."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parent.parent
+# What a checkout is made of, without what was built in it.
+TREE = ("Makefile", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "pyrunc", "libcontainer", "nsexec")
+BUILDING = ("launcher", "tools")
+
+
+def run(*command: str | Path, **more: object) -> subprocess.CompletedProcess[str]:
+    options: dict[str, object] = {"cwd": "/", "env": {}, "stdin": subprocess.DEVNULL, "timeout": 120} | more
+    return subprocess.run([str(c) for c in command], capture_output=True, text=True, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def make(checkout: Path, *arguments: str) -> None:
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+    result = run("make", "-C", checkout, *arguments, env=environment, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clean tree, built."""
+    target = tmp_path_factory.mktemp("clean") / "checkout"
+    target.mkdir()
+    for name in (*TREE, *BUILDING):
+        if (TOP / name).is_dir():
+            shutil.copytree(TOP / name, target / name, ignore=shutil.ignore_patterns("*.so", "*.o", "__pycache__", "_*.c"))
+        else:
+            shutil.copy(TOP / name, target / name)
+    make(target)
+    return target
+
+
+@pytest.fixture(scope="module")
+def prefixes(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """launcher/ and script/, two prefixes, installed from a tree that is gone."""
+    top = tmp_path_factory.mktemp("prefixes")
+    tree = top / "tree"
+    shutil.copytree(checkout, tree)
+    for name in ("launcher", "script"):
+        make(tree, "install", f"PREFIX={top / name}")
+    write_script(top / "script/lib/pyrunc", top / "script/bin/pyrunc")
+    shutil.rmtree(tree)
+    return top
+
+
+@pytest.fixture(params=["launcher", "script"])
+def installed(request: pytest.FixtureRequest, prefixes: Path, checkout: Path) -> Path:
+    """The installed command; with the launcher, and as the script that stands in for it."""
+    missing = checkout / "build/launcher.missing"
+    if request.param == "launcher" and missing.exists():
+        pytest.skip(f"there is no launcher here: {missing.read_text()}")
+    return prefixes / str(request.param) / "bin" / "pyrunc"
+
+
+def write_script(library: Path, command: Path) -> None:
+    code = f"import sys; sys.path[:0] = [{str(TOP / 'launcher')!r}]; import build; build.write_script({str(library)!r}, {str(command)!r})"
+    command.unlink()
+    subprocess.run(["/usr/bin/python3", "-c", code], check=True, timeout=60)
+
+
+def test_version_from_an_empty_environment(installed: Path) -> None:
+    result = run(installed, "--version")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("pyrunc version ")
+    assert "spec: " in result.stdout
+
+
+def test_seccomp_and_cffi_are_found(installed: Path) -> None:
+    """features asks libseccomp, through the extension modules beside the packages."""
+    result = run(installed, "features")
+    assert result.returncode == 0, result.stderr
+    assert "SCMP_ACT_ALLOW" in result.stdout
+
+
+def test_an_error_is_one_line_and_status_1(installed: Path, tmp_path: Path) -> None:
+    result = run(installed, "--root", tmp_path, "state", "nobody")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.count("\n") == 1
+    assert "container does not exist" in result.stderr
+
+
+def test_debug_shows_where(installed: Path, tmp_path: Path) -> None:
+    """Tracebacks name the installed files, whichever way the command starts."""
+    result = run(installed, "--debug", "--root", tmp_path, "state", "nobody")
+    assert result.returncode == 1
+    assert f'{installed.parent.parent}/lib/pyrunc/pyrunc/__main__.py", line ' in result.stderr
+
+
+def test_bytes_that_are_no_text_pass_through(installed: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    (tmp_path / name).mkdir()
+    result = run(installed, "spec", "--bundle", tmp_path / name)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / name / "config.json").exists()
+
+
+def test_the_environment_is_this_process_s(installed: Path, tmp_path: Path) -> None:
+    """XDG_RUNTIME_DIR and the like must not be those of the build."""
+    for number in ("1", "2"):
+        runtime = tmp_path / number
+        result = run(installed, "--debug", "list", "-q", env={"XDG_RUNTIME_DIR": str(runtime), "ROOTLESS": number})
+        assert result.returncode == 0, result.stderr
+
+
+def test_a_closed_stdout_is_no_crash(installed: Path) -> None:
+    result = subprocess.run(
+        ["/bin/sh", "-c", f"{installed} --help >&-; exit 0"], capture_output=True, text=True, env={}, cwd="/", timeout=60
+    )
+    assert "Traceback" not in result.stderr
+
+
+def test_a_reader_that_goes_away(installed: Path) -> None:
+    command = f"({installed} --help; echo $? >&2) | head -c 1 >/dev/null"
+    result = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, env={"PATH": "/bin:/usr/bin"}, timeout=60)
+    assert "Traceback" not in result.stderr
+
+
+def test_modules_that_are_not_in_the_image_load(installed: Path, tmp_path: Path) -> None:
+    """The log in JSON, tables and the like may import more than the image holds."""
+    log = tmp_path / "log"
+    result = run(installed, "--log", log, "--log-format", "json", "--root", tmp_path / "root", "state", "nobody")
+    assert result.returncode == 1
+    assert '"level":"error"' in log.read_text()
+
+
+@pytest.mark.root
+def test_a_container_from_the_installed_command(installed: Path, bundle: Path, tmp_path: Path) -> None:
+    """From create to delete, from an empty environment, from /."""
+    root, name = tmp_path / "root", f"install-{os.getpid()}"
+
+    def pyrunc(*arguments: str | Path, status: int = 0) -> str:
+        result = run(installed, "--root", root, *arguments)
+        assert result.returncode == status, result.stderr
+        return result.stdout
+
+    with open(os.devnull, "w") as null:
+        created = subprocess.run(
+            [installed, "--root", root, "run", "-d", "--bundle", bundle, name],
+            stdin=subprocess.DEVNULL, stdout=null, stderr=null, env={}, cwd="/", timeout=60,
+        )  # fmt: skip
+    try:
+        assert created.returncode == 0
+        assert '"status": "running"' in pyrunc("state", name)
+        assert pyrunc("exec", name, "/bin/echo", "hello") == "hello\n"
+        pyrunc("exec", name, "/bin/false", status=1)
+    finally:
+        pyrunc("delete", "--force", name)
+    assert not (root / name).exists()
+
+
+@pytest.mark.root
+def test_an_interrupt_reaches_the_container(installed: Path, bundle: Path, tmp_path: Path) -> None:
+    """The foreground command forwards signals; one that is ignored at the start stays ignored."""
+    name = f"interrupt-{os.getpid()}"
+    config = (bundle / "config.json").read_text()
+    (bundle / "config.json").write_text(config.replace('"/bin/sleep", "100"', '"/bin/sh", "-c", "trap \'exit 7\' TERM; echo up; while :; do sleep 0.1; done"'))
+    process = subprocess.Popen(
+        [installed, "--root", tmp_path / "root", "run", "--bundle", bundle, name],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env={}, cwd="/",
+    )  # fmt: skip
+    assert process.stdout is not None
+    with process.stdout as output:
+        assert output.readline() == b"up\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 7
+
+
+def test_destdir_is_not_in_what_is_installed(checkout: Path, tmp_path: Path) -> None:
+    make(checkout, "install", f"DESTDIR={tmp_path}/stage", "PREFIX=/opt/pyrunc")
+    files = [p for p in (tmp_path / "stage").rglob("*") if p.is_file()]
+    assert {p.relative_to(tmp_path / "stage").parts[:2] for p in files} == {("opt", "pyrunc")}
+    assert not [p for p in files if str(tmp_path).encode() in p.read_bytes()]
+    make(checkout, "uninstall", f"DESTDIR={tmp_path}/stage", "PREFIX=/opt/pyrunc")
+    assert not [p for p in (tmp_path / "stage").rglob("*") if p.is_file()]
+
+
+def test_the_launcher_is_one(prefixes: Path, checkout: Path) -> None:
+    """So that the tests above do not run the script twice."""
+    if not (checkout / "build/launcher.missing").exists():
+        assert (prefixes / "launcher/bin/pyrunc").read_bytes().startswith(b"\x7fELF")
+    assert (prefixes / "script/bin/pyrunc").read_bytes().startswith(b"#!")
+
+
+def test_the_image_holds_nothing_of_the_process_that_made_it(checkout: Path, tmp_path: Path) -> None:
+    """Made twice with one seed, under different addresses, times and ids, it is the same to the byte."""
+    build = checkout / "build"
+    if not (build / "launcher").exists():
+        pytest.skip("there is no launcher here")
+    code = f"import sys; sys.path[:0] = [{str(TOP / 'launcher')!r}]; import build; build.compile_modules({str(checkout)!r}, '', {str(build / 'code')!r})"
+    subprocess.run(["/usr/bin/python3", "-c", code], check=True, timeout=60)
+    images = []
+    for number in ("1", "2"):
+        image = tmp_path / f"image{number}"
+        version = f"/usr/lib/python{sys.version_info[0]}.{sys.version_info[1]}"
+        arguments = ["7", version, TOP / "launcher/image.py", str(checkout), f"{version}/lib-dynload", build / "code"]
+        result = run(build / "launcher", image, *arguments, env={"NUMBER": number * 1000 * int(number)}, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        images.append(image.read_bytes())
+        time.sleep(0.01)
+    differing = sum(a != b for a, b in zip(*images, strict=True))
+    assert differing == 0
+
+
+@pytest.mark.slow
+def test_pip_install_works(checkout: Path, tmp_path: Path) -> None:
+    """Into a virtual environment, without one of its own to build in (no network)."""
+    venv = tmp_path / "venv"
+    run(sys.executable, "-m", "venv", "--system-site-packages", venv)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    pip = (venv / "bin/python", "-m", "pip", "install", "--quiet", "--no-build-isolation", "--no-deps", "--disable-pip-version-check")
+    result = run(*pip, checkout, env=environment, timeout=300)
+    assert result.returncode == 0, result.stderr
+    result = run(venv / "bin/pyrunc", "--version")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("pyrunc version ")
