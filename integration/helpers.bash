@@ -268,6 +268,7 @@ teardown_bundle() {
 	}
 	left="$(grep -F "$BATS_TEST_TMPDIR" /proc/self/mountinfo)" || return 0
 	printf 'mounts left:\n%s\n' "$left"
+	cut -d' ' -f5 <<<"$left" | xargs -r -n 1 umount -l
 	return 1
 }
 

@@ -116,7 +116,7 @@ host_link() {
 @test "namespaces: an unknown type, a duplicate" {
 	edit '.linux.namespaces += [{type: "nosuch"}]'
 	run_pyrunc -1 run "$CT"
-	expect 'namespace "nosuch" does not exist'
+	expect nosuch 'does not exist'
 	edit '.linux.namespaces[-1].type = "pid"'
 	run_pyrunc -1 run "$CT"
 	expect 'malformed spec file: duplicated ns'
@@ -155,12 +155,12 @@ host_link() {
 }
 
 @test "namespaces: without a mount namespace, in a chroot" {
-	edit '.linux.namespaces |= map(select(.type != "mount")) | .mounts = [] | .linux.maskedPaths = [] | .linux.readonlyPaths = [] | .root.readonly = false'
+	edit '.linux.namespaces |= map(select(.type != "mount")) | .mounts |= map(select(.type == "proc"))
+		| .linux.maskedPaths = [] | .linux.readonlyPaths = [] | .root.readonly = false'
 	script 'ls /'
-	run_pyrunc -0 run "$CT"
+	run_command -0 unshare -m sh -c '"$PYRUNC" --root "$ROOT" run "$CT"'
 	expect bin etc
 	refute usr
-	! grep -F "$BUNDLE" /proc/self/mountinfo || umount -R "$BUNDLE/rootfs"
 }
 
 # newer than runc 1.1
