@@ -27,7 +27,7 @@ _HOME = {
     "Unsupported": "libcontainer.errors",
 }
 
-__all__ = list(_HOME)  # noqa: PLE0604 - the table is the one list of public names
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> object:

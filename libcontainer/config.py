@@ -414,8 +414,9 @@ def _syscalls(rules: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         action = _number(SECCOMP_ACTIONS, rule["action"])
         errno = rule.get("errnoRet")
         arguments = [_argument(argument) for argument in rule.get("args", ())]
-        for name in rule.get("names", ()):
-            entries.append({"name": name, "action": action, "errnoRet": errno, "args": arguments})
+        entries.extend(
+            {"name": name, "action": action, "errnoRet": errno, "args": arguments} for name in rule.get("names", ())
+        )
     return entries
 
 

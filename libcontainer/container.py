@@ -12,7 +12,6 @@ Status is derived from the kernel (pid, start time, cgroup, exec.fifo) each time
 
 from __future__ import annotations
 
-import _signal
 import os
 
 from libcontainer import cgroups
@@ -22,11 +21,14 @@ from libcontainer.state import State, check_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Callable, Sequence
     from typing import Any
 
     from libcontainer.cgroups import Manager
     from libcontainer.process import Process
+else:
+    import _signal
 
 DEFAULT_ROOT = "/run/runc"
 FIFO = "exec.fifo"

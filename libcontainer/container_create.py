@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
-from libcontainer import cgroups, config, faults, seccomp, spec as oci_spec
+from libcontainer import cgroups, config, faults, seccomp
+from libcontainer import spec as oci_spec
 from libcontainer.create import Creation, Events
 from libcontainer.errors import ContainerExists, Error, InitError, SyscallError
 from libcontainer.namespaces import paths_of
@@ -80,7 +81,7 @@ def create(
     """Make a container; on failure nothing of it stays."""
     check_id(container_id)
     bundle = os.path.realpath(bundle)
-    document = _load(spec, bundle)
+    document: Any = _load(spec, bundle)
     validate(
         document,
         rootless_euid=options.rootless_euid,
@@ -123,9 +124,7 @@ class _Make(Events):
         "spec",
     )
 
-    def __init__(
-        self, container_id: str, root: str, bundle: str, spec: dict[str, Any], options: Options
-    ) -> None:
+    def __init__(self, container_id: str, root: str, bundle: str, spec: Any, options: Options) -> None:
         self.id = container_id
         self.root = root
         self.bundle = bundle

@@ -9,7 +9,7 @@ import os
 import stat
 
 from libcontainer import inroot
-from libcontainer.mounts import Mount, attach, labelled, make_target, detached_tmpfs, target_mode
+from libcontainer.mounts import Mount, attach, detached_tmpfs, labelled, make_target, target_mode
 from libcontainer.remote import Batch, Channel
 from libcontainer.syscalls import RESOLVE_IN_ROOT
 

@@ -43,7 +43,6 @@ from libcontainer.errors import Error, strerror
 from libcontainer.remote import (
     OP_DETACH,
     OP_EXEC,
-    OP_HOOK,
     OP_LABEL,
     OP_SYNC,
     Batch,
@@ -54,6 +53,7 @@ from libcontainer.syscalls import RESOLVE_IN_ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Callable
     from typing import Any
 
@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from libcontainer.plan import Plan
     from libcontainer.remote import Reply
     from libcontainer.seccomp import Filter
+else:
+    import _signal
 
 SIOCSIFFLAGS = 0x8914
 IFF_UP = 1
@@ -578,11 +580,11 @@ class Became:
 
 def finish_exec(batch: Batch, path: str, process: dict[str, Any], *, passed: int) -> None:
     """The last calls of all: close everything but what is passed, and execve."""
-    messages = process_setup.exec_messages(batch, path)
     argv = batch.vector(process["args"])
     envp = batch.vector(process["env"])
     batch.op(OP_LABEL, 0, ("pyrunc: cannot close descriptors",), "label")
     batch.call("close_range", sysnr.CLOSE_RANGE, passed, CLOSE_ALL, 4)  # CLOSE_RANGE_CLOEXEC
+    messages = process_setup.exec_messages(batch, path)
     batch.op(OP_EXEC, 0, (path, argv, envp, messages), "execve", path)
 
 
@@ -667,8 +669,6 @@ def _give(channel: Channel, fd: int, number: int) -> None:
 
 
 def kill(pidfd: int) -> None:
-    import _signal
-
     try:
         _signal.pidfd_send_signal(pidfd, 9)
     except ProcessLookupError:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 
 TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from typing import Self
+else:
+    import _signal
 
 WALL = 0x40000000  # __WALL, sys/wait.h
 
@@ -28,8 +33,6 @@ class Process:
 
     def signal(self, signum: int) -> None:
         """Send a signal; ProcessLookupError if it has ended."""
-        import _signal
-
         _signal.pidfd_send_signal(self.pidfd, signum)
 
     def close(self) -> None:
@@ -38,7 +41,7 @@ class Process:
             os.close(self.pidfd)
             self.pidfd = -1
 
-    def __enter__(self) -> Process:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -11,8 +11,8 @@ import stat
 import struct
 
 from libcontainer import capabilities, sysnr
-from libcontainer.errors import Error, SyscallError
-from libcontainer.remote import ANY_ERROR, AT_FDCWD, OP_PLAIN, REFERENCE, Batch
+from libcontainer.errors import Error, SyscallError, strerror
+from libcontainer.remote import ANY_ERROR, AT_FDCWD, OP_LABEL, OP_PLAIN, REFERENCE, Batch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def scheduling(
         memory_policy(batch, policy)
 
 
-def memory_policy(batch: Batch, policy: Mapping[str, Any]) -> None:
+def memory_policy(batch: Batch, policy: Any) -> None:
     """linux.memoryPolicy (set_mempolicy(2))."""
     from libcontainer.spec_linux import memory_policy as parse
 
@@ -252,24 +252,29 @@ class Lookup:
 
 
 def _not_found(name: str, verb: str, problem: int) -> Error:
-    from libcontainer.errors import strerror
-
     return Error(": ".join(part for part in (f'exec: "{name}"', verb, strerror(problem)) if part))
 
 
-EXEC_ERRORS = (
-    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.ENOTDIR, errno.EISDIR, errno.E2BIG),
-    *(errno.ETXTBSY, errno.ELOOP, errno.ENOMEM, errno.EINVAL, errno.EIO, errno.ENAMETOOLONG, errno.EAGAIN),
-)
+def _message_table() -> bytes:
+    """struct message[] (protocol.h) and its texts: how a failed execve is worded after the label."""
+    known = (
+        *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.ENOTDIR, errno.EISDIR, errno.E2BIG),
+        *(errno.ETXTBSY, errno.ELOOP, errno.ENOMEM, errno.EINVAL, errno.EIO, errno.ENAMETOOLONG, errno.EAGAIN),
+    )
+    texts = {number: f": {strerror(number)}\n\0".encode() for number in known}
+    texts[0] = b": failed\n\0"
+    at = len(texts) * 8
+    rows, content = b"", b""
+    for number, text in texts.items():
+        rows += struct.pack("=II", number, at + len(content))
+        content += text
+    return rows + content
+
+
+EXEC_MESSAGES = _message_table()
 
 
 def exec_messages(batch: Batch, path: str) -> Data:
     """What init prints on the container's stderr when execve itself fails: one line, as nobody else listens by then."""
-    from libcontainer.errors import strerror
-
-    rows = [(number, batch.text(f"exec {path}: {strerror(number)}\n") & REFERENCE) for number in EXEC_ERRORS]
-    rows.append((0, batch.text(f"exec {path}: failed\n") & REFERENCE))
-    table = batch.put(b"".join(struct.pack("=QQ", *row) for row in rows))
-    for i in range(len(rows)):
-        batch.pointer(table, i * 16 + 8)
-    return table
+    batch.op(OP_LABEL, 0, (f"exec {path}",), "label")
+    return batch.put(EXEC_MESSAGES)

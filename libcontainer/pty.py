@@ -12,7 +12,7 @@ from libcontainer.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from libcontainer.remote import Argument
+    from libcontainer.remote import Result
 
 TIOCGPTN = 0x80045430
 TIOCSPTLCK = 0x40045431
@@ -55,7 +55,7 @@ def allocate(channel: Channel, root: int, *, size: bytes | None, uid: int, on_co
     return reply.fds[0], f"/dev/pts/{index}"
 
 
-def _open_ptmx(batch: Batch, root: int) -> Argument:
+def _open_ptmx(batch: Batch, root: int) -> Result:
     resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS
     ptmx = batch.openat2(root, "dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY, resolve=resolve)
     place = batch.put(bytes(144))
@@ -66,7 +66,7 @@ def _open_ptmx(batch: Batch, root: int) -> Argument:
     return ptmx
 
 
-def _mount_on_console(batch: Batch, root: int, slave: Argument) -> None:
+def _mount_on_console(batch: Batch, root: int, slave: Result) -> None:
     dev = batch.openat2(root, "dev", os.O_PATH | os.O_DIRECTORY, resolve=RESOLVE_IN_ROOT)
     made = batch.call("mknodat", sysnr.MKNODAT, dev, "console", 0o100666, 0, path="/dev/console")
     batch.tolerate(made, errno.EEXIST)

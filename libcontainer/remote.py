@@ -14,9 +14,10 @@ from __future__ import annotations
 import _socket
 import os
 import struct
+from errno import EMFILE
 
 from libcontainer import sysnr
-from libcontainer.errors import InitError, SyscallError
+from libcontainer.errors import Error, InitError, SyscallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ HOOK_STATUS = 0x10000
 MAX_FDS = 64
 ANY_ERROR = 0xFFFF
 CONTINUE = 1
+DIED = "init died before it was set up"
 
 _CALL_SIZE = 64
 # struct call, for each number of arguments.
@@ -70,9 +72,10 @@ class Reply:
 class Batch:
     """System calls to be executed in order until one fails."""
 
-    __slots__ = ("_texts", "calls", "data", "fds", "names", "out_range", "relocations")
+    __slots__ = ("_texts", "back", "calls", "data", "fds", "names", "out_range", "relocations")
 
     def __init__(self) -> None:
+        self.back: list[int] = []  # the calls whose descriptors the reply brings
         self.calls = bytearray()  # struct call[], packed
         self.names: list[tuple[str, str | None]] = []
         self.data = bytearray()
@@ -100,9 +103,9 @@ class Batch:
         known = self._texts.get(content)
         if known is not None:
             return known
-        name = content.encode("utf-8", "surrogateescape") if type(content) is str else bytes(content)
+        name = _bytes(content)
         if b"\0" in name:
-            raise ValueError(f"a NUL byte in {content!r}")
+            raise Error(f"{content!r} contains a null byte")
         self._texts[content] = place = self.put(name + b"\0")
         return place
 
@@ -154,6 +157,7 @@ class Batch:
     def send_back(self, result: Result) -> None:
         """The reply brings the descriptor that this call returned."""
         self.calls[(result & REFERENCE) * _CALL_SIZE + _BACK] = 1
+        self.back.append(result & REFERENCE)
 
     def skip(self) -> Result:
         """Pass over the calls up to end_skip()."""
@@ -254,6 +258,15 @@ class Batch:
         return b"".join((_REQUEST.pack(*head), data, self.calls, relocations))
 
 
+def _bytes(content: str | bytes) -> bytes:
+    if type(content) is bytes:
+        return content
+    try:
+        return str(content).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as err:
+        raise Error(f"{content!r} is no text that a system call takes") from err
+
+
 class StepError(SyscallError):
     """A call of a batch failed; `index` says which."""
 
@@ -278,7 +291,7 @@ class Channel:
             while sent < len(message):
                 sent += self.socket.send(message[sent:] if sent else message, _socket.MSG_NOSIGNAL)
         except (BrokenPipeError, ConnectionResetError) as err:
-            raise InitError("init died before it was set up") from err
+            raise InitError(DIED) from err
 
     def _send_head(self, message: bytes, fds: list[int]) -> int:
         rights = struct.pack(f"={len(fds)}i", *fds)
@@ -288,14 +301,25 @@ class Channel:
     def receive(self, batch: Batch) -> Reply:
         """The answer to a batch that was sent; raises StepError for its first failing call."""
         head, fds = self._head()
+        try:
+            return self._reply(batch, head, fds)
+        except BaseException:
+            for fd in fds:
+                os.close(fd)
+            raise
+
+    def _reply(self, batch: Batch, head: bytes, fds: list[int]) -> Reply:
+        head += self._read(_REPLY.size - len(head))
         failed, error, ncalls, nfds, *sent = _REPLY.unpack(head)
-        results = struct.unpack(f"={ncalls}q", self._read(8 * ncalls))
-        data = self._read(batch.out_range[1])
         if ncalls != len(batch) or nfds > MAX_FDS or failed >= ncalls:
             raise InitError("init answered with something else than was asked")
+        results = struct.unpack(f"={ncalls}q", self._read(8 * ncalls))
+        data = self._read(batch.out_range[1])
         if failed >= 0:
             name, path = batch.names[failed]
             raise StepError(name, error, path, failed)
+        if len(fds) != sum(results[index] >= 0 for index in batch.back):
+            raise SyscallError("recvmsg", EMFILE)  # the kernel drops those that we have no room for
         return Reply(results, data, tuple(sent[:nfds]), fds)
 
     def run(self, batch: Batch) -> Reply:
@@ -305,7 +329,10 @@ class Channel:
 
     def go(self) -> None:
         """Answer an OP_SYNC: init may go on."""
-        self.socket.send(b"g", _socket.MSG_NOSIGNAL)
+        try:
+            self.socket.send(b"g", _socket.MSG_NOSIGNAL)
+        except (BrokenPipeError, ConnectionResetError) as err:
+            raise InitError(DIED) from err
 
     def close(self) -> None:
         self.socket.close()
@@ -315,22 +342,23 @@ class Channel:
             head, ancillary, _, _ = self.socket.recvmsg(
                 _REPLY.size, _socket.CMSG_SPACE(4 * MAX_FDS), _socket.MSG_CMSG_CLOEXEC
             )
-        except ConnectionResetError:
-            head, ancillary = b"", []
+        except ConnectionResetError as err:
+            raise InitError(DIED) from err
         fds: list[int] = []
         for level, kind, payload in ancillary:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
                 fds.extend(struct.unpack(f"={len(payload) // 4}i", payload))
-        if not head:
-            raise InitError("init died before it was set up")
-        return head + self._read(_REPLY.size - len(head)), fds
+        return head, fds
 
     def _read(self, size: int) -> bytes:
         content = b""
         while len(content) < size:
-            part = self.socket.recv(size - len(content))
+            try:
+                part = self.socket.recv(size - len(content))
+            except ConnectionResetError as err:
+                raise InitError(DIED) from err
             if not part:
-                raise InitError("init died before it was set up")
+                raise InitError(DIED)
             content += part
         return content
 

@@ -216,7 +216,7 @@ def _id_mapped_mount(
 
 def _mount_owner(where: str, options: MountOptions, linux: Linux) -> None:
     for word in ",".join(options.data).split(","):
-        kind, equals, number = word.partition("=")
+        kind, _, number = word.partition("=")
         mappings = linux.get("uidMappings") if kind == "uid" else linux.get("gidMappings")
         if kind not in ("uid", "gid") or not mappings or not (number.isascii() and number.isdigit()):
             continue

@@ -14,8 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-MAX_REPAIRS = 64
+MAX_REPAIRS = 8  # of one step
 BATCH = 80  # calls
+AHEAD = 8  # batches under way: their answers fit into the socket, or both sides would wait for the other to read
 
 
 class Step:
@@ -63,20 +64,21 @@ def run(channel: Channel, steps: Sequence[Step | Talk], scratch: tuple[int, int]
         done, err = _receive(channel, _send(channel, steps, at, scratch))
         at += done
         if err is not None:
-            repairs += 1
+            repairs = 1 if done else repairs + 1
             if repairs > MAX_REPAIRS or not _repaired(channel, steps[at], err):
                 raise _worded(steps[at], err) from err
+            _close_scratch(channel, scratch)
 
 
 def _send(
     channel: Channel, steps: Sequence[Step | Talk], at: int, scratch: tuple[int, int]
 ) -> list[tuple[Batch, list[int]]]:
-    """Send the steps from `at` on up to the next Talk, a batch at a time, so that init is at work on the first while
-    the next is written. Returns each batch with the places where the calls of its steps end."""
-    sent = []
-    batch, ends = Batch(), []
+    """Send the steps from `at` on, up to the next Talk or as many as may be under way, a batch at a time, so that init
+    is at work on the first while the next is written. Returns each batch with the places where the calls of its steps end."""
+    sent: list[tuple[Batch, list[int]]] = []
+    batch, ends = Batch(), list[int]()
     for step in steps[at:]:
-        if isinstance(step, Talk):
+        if isinstance(step, Talk) or len(sent) == AHEAD:
             break
         step.emit(batch)
         ends.append(len(batch))
@@ -95,6 +97,13 @@ def _send_one(
     ends[-1] += 1
     channel.send(batch, CONTINUE if more else 0)
     return batch, ends
+
+
+def _close_scratch(channel: Channel, scratch: tuple[int, int]) -> None:
+    """What a failed batch has left open."""
+    batch = Batch()
+    batch.close_range(*scratch)
+    channel.run(batch)
 
 
 def _receive(channel: Channel, sent: list[tuple[Batch, list[int]]]) -> tuple[int, StepError | None]:

@@ -137,7 +137,7 @@ class Manager1(Manager):
         try:
             for directory in self.exec_targets(None) if directories is None else directories:
                 if not _is_unified(directory):
-                    tasks.append(self._tree.open(f"{directory}/tasks", os.O_WRONLY))
+                    tasks.append(self._tree.open(f"{directory}/tasks", os.O_WRONLY))  # noqa: PERF401 - closed on error
         except OSError:
             for fd in tasks:
                 os.close(fd)

@@ -346,15 +346,15 @@ static long do_hook(const long arg[6], uint32_t timeout)
 	return error ? error : done;
 }
 
-/* The text for `error` in the table at offset `at` of the payload, NULL if it has none. */
-static const char *message(const struct batch *b, uint64_t at, uint64_t error)
+/* The text for `error` in the table at offset `table` of the payload, NULL if it has none. */
+static const char *message(const struct batch *b, uint64_t table, uint64_t error)
 {
 	struct message row;
 
-	for (; at + sizeof row <= b->head.size; at += sizeof row) {
+	for (uint64_t at = table; at + sizeof row <= b->head.size; at += sizeof row) {
 		memcpy(&row, b->data + at, sizeof row);
 		if (!row.error || row.error == error)
-			return row.text - (uint64_t)b->data <= b->head.size ? (const char *)row.text : NULL;
+			return table + row.text <= b->head.size ? b->data + table + row.text : NULL;
 	}
 	return NULL;
 }
@@ -364,6 +364,7 @@ static long do_exec(const struct batch *b, const struct call *call, const long a
 	long error = sys3(__NR_execve, arg[0], arg[1], arg[2]);
 
 	if (control < 0) {
+		print(label);
 		print(message(b, REFERENCE(call->arg[3]), (uint64_t)-error));
 		die(255);
 	}

@@ -78,9 +78,10 @@ struct reply {
 /* A failed OP_HOOK: HOOK_STATUS + the wait status of the program. */
 #define HOOK_STATUS 0x10000
 
+/* Of the table that words a failed OP_EXEC, after the label. */
 struct message {
-	uint64_t error; /* errno, 0 ends the table and is the message for all others */
-	uint64_t text;  /* pointer (relocated), NUL terminated */
+	uint32_t error; /* errno, 0 ends the table and is the message for all others */
+	uint32_t text;  /* offset of the text from the start of the table, NUL terminated */
 };
 
 #endif

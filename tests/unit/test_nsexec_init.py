@@ -487,14 +487,16 @@ def test_a_label_does_not_outlive_its_request() -> None:
 
 
 def messages(batch: Batch, *rows: tuple[int, str]) -> int:
-    table = batch.put(b"".join(struct.pack("=QQ", number, batch.text(text) & 0xFFFFFFFF) for number, text in rows))
-    for i in range(len(rows)):
-        batch.pointer(table, i * 16 + 8)
-    return table
+    offsets = [8 * len(rows) + sum(len(text) + 1 for _, text in rows[:i]) for i in range(len(rows))]
+    return batch.put(
+        b"".join(struct.pack("=II", number, at) for (number, _), at in zip(rows, offsets, strict=True))
+        + b"".join(text.encode() + b"\0" for _, text in rows)
+    )
 
 
 def execute(batch: Batch, path: str, table: int) -> None:
-    batch.op(OP_EXEC, 0, (path, batch.vector(["sh", "-c", 'echo "$A" >&2; exit 5']), batch.vector(["A=b"]), table), "execve", path)
+    argv = batch.vector(["sh", "-c", 'echo "$A" >&2; exit 5'])
+    batch.op(OP_EXEC, 0, (path, argv, batch.vector(["A=b"]), table), "execve", path)
 
 
 def test_exec() -> None:
@@ -521,11 +523,11 @@ def test_tables_of_messages_that_lead_nowhere() -> None:
     """No table, one without an end, one with texts outside of the payload: silence."""
 
     def without_end(batch: Batch) -> None:
-        table = batch.put(struct.pack("=QQ", 1, 0) * 3)
+        table = batch.put(struct.pack("=II", 1, 0) * 3)
         execute(batch, "/nonexistent", table)
 
     def wild_text(batch: Batch) -> None:
-        execute(batch, "/nonexistent", batch.put(struct.pack("=QQ", 0, 0x1234)))
+        execute(batch, "/nonexistent", batch.put(struct.pack("=II", 0, 0x1234)))
 
     assert detached(wild_text) == (255, "")
     assert detached(lambda batch: execute(batch, "/nonexistent", 0x1000)) == (255, "")
