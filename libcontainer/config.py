@@ -409,7 +409,7 @@ def _seccomp(profile: Seccomp) -> dict[str, Any]:
 
 def _syscalls(rules: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One entry a system call, as runc has it."""
-    entries = []
+    entries: list[dict[str, Any]] = []
     for rule in rules:
         action = _number(SECCOMP_ACTIONS, rule["action"])
         errno = rule.get("errnoRet")
