@@ -52,7 +52,7 @@ refused() {
 	run_pyrunc -1 create --preserve-fds 1.5 "$CT"
 	run_pyrunc -1 create --no-pivot=maybe "$CT"
 	run_pyrunc -1 run --detach=2 "$CT"
-	run_pyrunc -1 --rootless=perhaps list
+	run_pyrunc -1 --rootless=perhaps create "$CT"
 	nothing_left "$CT"
 }
 
@@ -102,14 +102,14 @@ refused() {
 }
 
 @test "bad input: what a container needs is missing" {
-	edit 'del(.process)'
-	refused process
 	cp config.json keep
-	local field
-	for field in .root .process.args .process.cwd; do
-		"$PYRUNC" spec -b "$BATS_TEST_TMPDIR" && mv "$BATS_TEST_TMPDIR/config.json" config.json
-		edit ".process.terminal = false | del($field)"
-		refused "${field##*.}"
+	edit 'del(.process)'
+	refused 'process property must not be empty'
+	local pair
+	for pair in '.root=root must be specified' '.process.args=args must not be empty' '.process.cwd=Cwd property must not be empty'; do
+		cp keep config.json
+		edit "del(${pair%%=*})"
+		refused "${pair#*=}"
 	done
 }
 
@@ -208,8 +208,7 @@ WRONG='
 		[[ -n $path ]] || continue
 		for value in $values; do
 			jq --argjson value "$value" "$path = \$value" <keep >config.json
-			status=0
-			output="$(pyrunc create "$CT" </dev/null 2>&1 3>&-)" || status=$?
+			run_pyrunc create "$CT"
 			if [[ $status -ne 1 || $output == *Traceback* || -z $output || -e $ROOT/$CT ]]; then
 				echo "$path = $value: status $status, output: $output"
 				return 1

@@ -22,17 +22,16 @@ pyrunc() {
 }
 
 # run_command [-N] COMMAND...: run, with neither input nor bats' own descriptor, and keep $status,
-# $output and $lines; with -N the status must be N.
+# $output and $lines; with -N the status must be N. The output goes through a file: a pipe would
+# keep us waiting for a container that stays.
 run_command() {
-	local want=
+	local want='' file="$BATS_TEST_TMPDIR/output"
 	if [[ $1 =~ ^-[0-9]+$ ]]; then
 		want=${1#-}
 		shift
 	fi
-	status=0
-	output="$("$@" </dev/null 2>&1 3>&-)" || status=$?
-	# shellcheck disable=SC2034  # the tests read it
-	IFS=$'\n' read -r -d '' -a lines <<<"$output" || true
+	_run_into "$file" "$@"
+	rm "$file"
 	_report "$want" "$@"
 }
 
@@ -44,18 +43,25 @@ run_pyrunc() { # run_pyrunc [-N] ARGS
 	fi
 }
 
-# run_detached [-N] ARGS: for create and run -d, whose container keeps our output open:
-# it goes to $OUT (the container's too), and $output is what was there when the command ended.
+# run_detached [-N] ARGS: for create and run -d; what the container prints later is in $OUT too.
 run_detached() {
 	local want=
 	if [[ $1 =~ ^-[0-9]+$ ]]; then
 		want=${1#-}
 		shift
 	fi
-	status=0
-	pyrunc "$@" </dev/null >"$OUT" 2>&1 3>&- || status=$?
-	output="$(cat "$OUT")"
+	_run_into "$OUT" pyrunc "$@"
 	_report "$want" pyrunc "$@"
+}
+
+_run_into() { # _run_into FILE COMMAND...
+	local file=$1
+	shift
+	status=0
+	"$@" </dev/null >"$file" 2>&1 3>&- || status=$?
+	output="$(cat "$file")"
+	# shellcheck disable=SC2034  # the tests read it
+	IFS=$'\n' read -r -d '' -a lines <<<"$output" || true
 }
 
 _report() {
