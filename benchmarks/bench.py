@@ -78,7 +78,7 @@ class Runtime:
 
 
 def make_bundles(work: Path, pyrunc: str) -> dict[str, Path]:
-    """plain: the default spec of `pyrunc spec`; seccomp: the same behind a profile as engines send it; sleep: plain, lasting."""
+    """plain: what `pyrunc spec` writes; seccomp: that behind a profile as engines send it; sleep: plain, lasting."""
     rootfs = work / "rootfs"
     make_rootfs(rootfs)
     bundles = {name: work / name for name in ("plain", "seccomp", "sleep")}
@@ -180,7 +180,8 @@ def life(runtime: Runtime, bundle: Path) -> tuple[Row, Row]:
         "kill": ("kill", container, "KILL"),
         "delete": ("delete", container),
     }
-    times, sizes = {}, {}
+    times: Row = {}
+    sizes: Row = {}
     try:
         for verb, arguments in calls.items():
             if verb == "delete":
@@ -375,9 +376,8 @@ def report(table: Table, names: list[str]) -> str:
     for title, row in table.items():
         lines.append(f"\n{title}")
         top = max(row.values(), default=0) or 1
-        for name in names:
-            if name in row:
-                lines.append(f"  {name:9} {row[name]:9.2f}  {ratios(row, name):38} {'#' * round(30 * row[name] / top)}")
+        present = [name for name in names if name in row]
+        lines += [f"  {n:9} {row[n]:9.2f}  {ratios(row, n):38} {'#' * round(30 * row[n] / top)}" for n in present]
     return "\n".join(lines)
 
 

@@ -86,7 +86,7 @@ def make_image(build: str, library: str, destdir: str, output: str) -> None:
     # Python's protection against crafted keys: another seed on every machine, unless the image shall be reproducible.
     seed = os.environ.get("SOURCE_DATE_EPOCH") or str(secrets.randbelow(2**32 - 1) + 1)
     code = os.path.abspath(os.path.join(build, "code"))
-    compile_modules(library.split(":")[0], destdir.rstrip("/"), code)
+    compile_modules(library.partition(":")[0], destdir.rstrip("/"), code)
     script = [os.path.join(HERE, "image.py"), library, f"{standard}/lib-dynload", code]
     arguments = [os.path.abspath(output), seed, standard, *script]
     made = subprocess.run([launcher, *arguments], env={}, cwd="/", stdin=subprocess.DEVNULL, check=False)
@@ -96,13 +96,13 @@ def make_image(build: str, library: str, destdir: str, output: str) -> None:
 
 def modules(library: str) -> Iterator[tuple[str, str]]:
     """(dotted name, path below `library`) of every module of ours but build scripts; __main__ comes last."""
-    paths = []
-    for package in PACKAGES:
-        for directory, folders, files in os.walk(os.path.join(library, package)):
-            folders.sort()
-            for name in sorted(files):
-                if name.endswith(".py") and name not in BUILD_SCRIPTS:
-                    paths.append(os.path.relpath(os.path.join(directory, name), library))
+    paths = [
+        os.path.relpath(os.path.join(directory, name), library)
+        for package in PACKAGES
+        for directory, _, files in sorted(os.walk(os.path.join(library, package)))
+        for name in sorted(files)
+        if name.endswith(".py") and name not in BUILD_SCRIPTS
+    ]
     for path in sorted(paths, key=lambda p: p.endswith("__main__.py")):
         yield path[:-3].removesuffix("/__init__").replace("/", "."), path
 

@@ -1,9 +1,9 @@
 """What the launcher's image holds: the standard library's part and all modules of pyrunc, imported; and `resume`.
 
-    launcher IMAGE SEED PATHS image.py LIB[:MORE...] DESTDIR LIB-DYNLOAD
+    launcher IMAGE SEED PATHS image.py SEARCH-PATH LIB-DYNLOAD CODE
 
-LIB is the directory that will hold pyrunc/, libcontainer/ and nsexec/; they are read from DESTDIR + LIB. MORE comes after
-it in sys.path. Modules must not keep at import what differs from process to process (environ, cwd, ids, time): the image would freeze it.
+SEARCH-PATH is what sys.path will begin with, CODE our compiled modules. No module may keep at import what differs from
+process to process (environ, cwd, ids, time): the image would freeze it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,18 @@ import marshal
 import os
 import sys
 
+TYPE_CHECKING = False
+
 # Of the standard library: what error paths and rare verbs import. The hot path's comes with our modules. Not threading,
 # random and what imports them: they would have work to do in every new process.
 STANDARD = ("encodings.ascii", "encodings.latin_1", "json", "signal", "traceback")
 STREAMS = {"stdin": (0, "r", "surrogateescape"), "stdout": (1, "w", "surrogateescape"), "stderr": (2, "w", "backslashreplace")}
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import CodeType, ModuleType
+    from typing import Any
 
 making = True
 
@@ -36,23 +44,23 @@ class Later:
 
     __slots__ = ("_get", "_value")
 
-    def __init__(self, get):
+    def __init__(self, get: Callable[[], Any]) -> None:
         self._get = get
-        self._value = None
+        self._value: Any = None
 
-    def _now(self):
+    def _now(self) -> Any:
         if self._value is None:
             self._value = self._get()
         return self._value
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         if making:
             return Later(lambda: getattr(self._now(), name))
         return getattr(self._now(), name)
 
-    def __call__(self, *args):
+    def __call__(self, *args: object) -> Any:
         if making:
             return Later(lambda: self._now()(*args))
         return self._now()(*args)
@@ -61,22 +69,26 @@ class Later:
 class Extensions:
     """Finds the shared objects of lib-dynload while the image is made, as Later."""
 
-    def __init__(self, directory):
+    def __init__(self, directory: str) -> None:
         suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
         names = [name for name in os.listdir(directory) if name.endswith(suffix)]
         self.paths = {name.removesuffix(suffix): os.path.join(directory, name) for name in names}
 
-    def find_spec(self, name, path=None, target=None):
-        return importlib.machinery.ModuleSpec(name, self) if name in self.paths else None
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        loader: Any = self
+        return importlib.machinery.ModuleSpec(name, loader) if name in self.paths else None
 
-    def create_module(self, spec):
-        return None
+    def create_module(self, spec: ModuleSpec) -> None:
+        """The default."""
 
-    def exec_module(self, module):
+    def exec_module(self, module: ModuleType) -> None:
         name = module.__name__
-        sys.modules[name] = Later(lambda: self.load(name))
+        modules: dict[str, Any] = sys.modules
+        modules[name] = Later(lambda: self.load(name))
 
-    def load(self, name):
+    def load(self, name: str) -> ModuleType:
         """What import does, without searching: half a millisecond for _json."""
         if name in sys.modules:
             return sys.modules[name]
@@ -94,30 +106,34 @@ class Extensions:
 class Compiled(importlib.machinery.SourceFileLoader):
     """A module of ours, from the code that build.py compiled: nothing of it need exist yet where it will be."""
 
-    def get_code(self, fullname):
+    def get_code(self, fullname: str) -> CodeType:
         return codes[fullname]
 
 
 class CompiledFinder:
     @staticmethod
-    def find_spec(name, path=None, target=None):
+    def find_spec(
+        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if name in sys.builtin_module_names and "." in name:
-            return importlib.machinery.ModuleSpec(name, importlib.machinery.BuiltinImporter, origin="built-in")
+            loader: Any = importlib.machinery.BuiltinImporter
+            return importlib.machinery.ModuleSpec(name, loader, origin="built-in")
         if name not in codes:
             return None
         origin = codes[name].co_filename
         places = [os.path.dirname(origin)] if origin.endswith("/__init__.py") else None
-        loader = Compiled(name, origin)
-        return importlib.util.spec_from_file_location(name, origin, loader=loader, submodule_search_locations=places)
+        return importlib.util.spec_from_file_location(
+            name, origin, loader=Compiled(name, origin), submodule_search_locations=places
+        )
 
 
-def settle():
+def settle() -> None:
     """Leave what a process that starts from the image should find."""
     global making
     making = False
     sys.meta_path[:2] = []
     for module in list(sys.modules.values()):
-        spec = getattr(module, "__spec__", None)
+        spec: Any = getattr(module, "__spec__", None)
         if isinstance(getattr(spec, "loader", None), Compiled):
             module.__loader__ = spec.loader = importlib.machinery.SourceFileLoader(spec.name, spec.origin)
     for name in extensions.paths:
@@ -130,7 +146,7 @@ def settle():
         setattr(sys, f"__{name}__", None)
 
 
-def open_stream(name):
+def open_stream(name: str) -> io.TextIOWrapper | None:
     """As the interpreter does it at its start; None where the descriptor is closed."""
     fd, mode, errors = STREAMS[name]
     try:
@@ -139,7 +155,7 @@ def open_stream(name):
         return None
     buffer = (io.BufferedReader if mode == "r" else io.BufferedWriter)(raw)
     stream = io.TextIOWrapper(buffer, "utf-8", errors, line_buffering=fd == 2 or raw.isatty())
-    stream.mode = mode
+    setattr(stream, "mode", mode)  # noqa: B010 - the type says that it cannot be set
     raw.name = f"<{name}>"
     return stream
 
@@ -147,16 +163,16 @@ def open_stream(name):
 class Stream:
     """sys.stdin, stdout or stderr, opened at its first use: most runs use none."""
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self._name = name
 
-    def __getattr__(self, attribute):
+    def __getattr__(self, attribute: str) -> Any:
         stream = open_stream(self._name)
         setattr(sys, self._name, stream)
         return getattr(stream, attribute)
 
 
-def finish(code):
+def finish(code: object) -> int:
     """The exit status for what main() returned, or SystemExit carried."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and not isinstance(stream, Stream):
@@ -172,7 +188,7 @@ def finish(code):
     return 1
 
 
-def resume(argv, interruptible):
+def resume(argv: list[str], interruptible: bool) -> int:
     """Called in every process that starts from the image."""
     sys.argv = argv
     if interruptible:
@@ -185,14 +201,14 @@ def resume(argv, interruptible):
         return finish(main(argv))
     except SystemExit as e:
         return finish(e.code)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - as the interpreter ends a program
         sys.excepthook(*sys.exc_info())
         return finish(1)
 
 
 libraries, dynload = sys.argv[1].split(":"), sys.argv[2]
 with open(sys.argv[3], "rb") as file:
-    codes = marshal.loads(file.read())
+    codes: dict[str, CodeType] = marshal.loads(file.read())
 extensions = Extensions(dynload)
 sys.meta_path.insert(0, CompiledFinder)
 sys.meta_path.insert(1, extensions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -66,9 +67,14 @@ def installed(request: pytest.FixtureRequest, prefixes: Path, checkout: Path) ->
 
 
 def write_script(library: Path, command: Path) -> None:
-    code = f"import sys; sys.path[:0] = [{str(TOP / 'launcher')!r}]; import build; build.write_script({str(library)!r}, {str(command)!r})"
     command.unlink()
-    subprocess.run(["/usr/bin/python3", "-c", code], check=True, timeout=60)
+    launcher_build("write_script", library, command)
+
+
+def launcher_build(function: str, *arguments: str | Path) -> None:
+    """Call a function of launcher/build.py with the interpreter that the command uses."""
+    code = f"import sys; sys.path.insert(0, sys.argv[1]); import build; build.{function}(*sys.argv[2:])"
+    subprocess.run(["/usr/bin/python3", "-c", code, TOP / "launcher", *arguments], check=True, timeout=60)
 
 
 def test_version_from_an_empty_environment(installed: Path) -> None:
@@ -124,7 +130,7 @@ def test_a_closed_stdout_is_no_crash(installed: Path) -> None:
 
 def test_a_reader_that_goes_away(installed: Path) -> None:
     command = f"({installed} --help; echo $? >&2) | head -c 1 >/dev/null"
-    result = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, env={"PATH": "/bin:/usr/bin"}, timeout=60)
+    result = run("/bin/sh", "-c", command, env={"PATH": "/bin:/usr/bin"})
     assert "Traceback" not in result.stderr
 
 
@@ -165,8 +171,9 @@ def test_a_container_from_the_installed_command(installed: Path, bundle: Path, t
 def test_an_interrupt_reaches_the_container(installed: Path, bundle: Path, tmp_path: Path) -> None:
     """The foreground command forwards signals; one that is ignored at the start stays ignored."""
     name = f"interrupt-{os.getpid()}"
-    config = (bundle / "config.json").read_text()
-    (bundle / "config.json").write_text(config.replace('"/bin/sleep", "100"', '"/bin/sh", "-c", "trap \'exit 7\' TERM; echo up; while :; do sleep 0.1; done"'))
+    spec = json.loads((bundle / "config.json").read_text())
+    spec["process"]["args"] = ["/bin/sh", "-c", "trap 'exit 7' TERM; echo up; while :; do sleep 0.1; done"]
+    (bundle / "config.json").write_text(json.dumps(spec))
     process = subprocess.Popen(
         [installed, "--root", tmp_path / "root", "run", "--bundle", bundle, name],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env={}, cwd="/",
@@ -199,14 +206,14 @@ def test_the_image_holds_nothing_of_the_process_that_made_it(checkout: Path, tmp
     build = checkout / "build"
     if not (build / "launcher").exists():
         pytest.skip("there is no launcher here")
-    code = f"import sys; sys.path[:0] = [{str(TOP / 'launcher')!r}]; import build; build.compile_modules({str(checkout)!r}, '', {str(build / 'code')!r})"
-    subprocess.run(["/usr/bin/python3", "-c", code], check=True, timeout=60)
+    launcher_build("compile_modules", checkout, "", build / "code")
     images = []
     for number in ("1", "2"):
         image = tmp_path / f"image{number}"
         version = f"/usr/lib/python{sys.version_info[0]}.{sys.version_info[1]}"
-        arguments = ["7", version, TOP / "launcher/image.py", str(checkout), f"{version}/lib-dynload", build / "code"]
-        result = run(build / "launcher", image, *arguments, env={"NUMBER": number * 1000 * int(number)}, cwd=tmp_path)
+        script = (TOP / "launcher/image.py", checkout, f"{version}/lib-dynload", build / "code")
+        surroundings = {"NUMBER": number * 1000 * int(number)}
+        result = run(build / "launcher", image, "7", version, *script, env=surroundings, cwd=tmp_path)
         assert result.returncode == 0, result.stderr
         images.append(image.read_bytes())
         time.sleep(0.01)
@@ -220,8 +227,8 @@ def test_pip_install_works(checkout: Path, tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     run(sys.executable, "-m", "venv", "--system-site-packages", venv)
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-    pip = (venv / "bin/python", "-m", "pip", "install", "--quiet", "--no-build-isolation", "--no-deps", "--disable-pip-version-check")
-    result = run(*pip, checkout, env=environment, timeout=300)
+    pip = (venv / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    result = run(*pip, "--no-build-isolation", "--no-deps", checkout, env=environment, timeout=300)
     assert result.returncode == 0, result.stderr
     result = run(venv / "bin/pyrunc", "--version")
     assert result.returncode == 0, result.stderr

@@ -57,6 +57,6 @@ def test_the_doors_exist_and_are_used() -> None:
 def test_relative_imports_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The walker is what the tests above stand on."""
     (tmp_path / "pyrunc").mkdir()
-    (tmp_path / "pyrunc/x.py").write_text("def f():\n    from . import log\n    from .commands import run\n    import os.path\n")
+    (tmp_path / "pyrunc/x.py").write_text("def f():\n    from . import log\n    from .commands import run\n    import os.path")
     monkeypatch.setattr("tests.test_layering.TOP", tmp_path)
     assert list(imported(Path("pyrunc/x.py"))) == ["pyrunc", "pyrunc.commands", "os.path"]
