@@ -281,7 +281,7 @@ WRONG='
 @test "bad input: exec with flags of the wrong type" {
 	start_sleeper
 	local flags
-	for flags in '--preserve-fds x' '--user 1:2:3x' '--user -1' '--additional-gids x' '--cgroup :'; do
+	for flags in '--preserve-fds x' '--user 1:2:3x' '--user x' '--additional-gids x' '--cgroup nowhere'; do
 		# shellcheck disable=SC2086  # a flag and its value
 		run_pyrunc exec $flags "$CT" true
 		[[ $status -ne 0 ]]
