@@ -6,6 +6,7 @@ import array
 import os
 import socket
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,22 @@ from libcontainer import console
 from libcontainer.errors import Error, InvalidSpec, describe
 
 
+OPEN: list[socket.socket] = []
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Close what a test left open."""
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
 class Receiver:
     def __init__(self, path: Path) -> None:
         self.path = str(path)
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        OPEN.append(self.listener)
         directory = os.open(path.parent, os.O_PATH)
         self.listener.bind(f"/proc/self/fd/{directory}/{path.name}")
         os.close(directory)
@@ -66,13 +79,14 @@ def _ptn(master: int) -> bytes:
 def test_master_by_a_socket_connected_before(tmp_path: Path, pty: tuple[int, int]) -> None:
     receiver = Receiver(tmp_path / "console.sock")
     sock = console.connect(receiver.path)
+    OPEN.append(sock)
     assert not os.get_inheritable(sock.fileno())
     console.send_master(sock, pty[0], "/dev/pts/7")
     sock.close()
     assert receiver.receive()[0] == b"/dev/pts/7"
 
 
-@pytest.mark.parametrize(("name", "length"), [("", 1), ("/" + "x" * 9000, 4095)])
+@pytest.mark.parametrize(("name", "length"), [("", 1), ("/" + "x" * 9000, 4095)], ids=["empty", "long"])
 def test_data_is_what_receivers_accept(tmp_path: Path, pty: tuple[int, int], name: str, length: int) -> None:
     receiver = Receiver(tmp_path / "s")
     console.send_master(receiver.path, pty[0], name)
@@ -84,6 +98,7 @@ def test_pidfd(tmp_path: Path, kind: bytes) -> None:
     receiver = Receiver(tmp_path / "pidfd.sock")
     pidfd = os.pidfd_open(os.getpid())
     sock = console.connect(receiver.path)
+    OPEN.append(sock)
     console.send_pidfd(sock, pidfd, kind)
     sock.close()
     data, fds = receiver.receive()

@@ -17,11 +17,23 @@ from libcontainer import notify_socket
 from libcontainer.notify_socket import NotifySocket, ready_line
 
 
+OPEN: list[socket.socket] = []
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Close what a test left open."""
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
 class Manager:
     """A service manager: keeps what it is told, and closes the descriptors it gets (unless it is `slow`)."""
 
     def __init__(self, address: str) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        OPEN.append(self.sock)
         self.sock.bind(address)
         self.sock.settimeout(10)
 
