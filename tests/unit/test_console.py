@@ -135,6 +135,7 @@ def test_a_file_that_is_no_socket(tmp_path: Path) -> None:
 
 def test_a_receiver_that_went_away_is_an_error(pty: tuple[int, int]) -> None:
     ours, theirs = socket.socketpair()
+    OPEN.append(ours)
     theirs.close()
     with pytest.raises(BrokenPipeError):
         console.send_master(ours, pty[0], "/dev/pts/0")
