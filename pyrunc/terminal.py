@@ -76,11 +76,11 @@ def _host_terminal() -> int:
 
 
 def _make_raw(fd: int) -> None:
-    """cfmakeraw(3)."""
+    """cfmakeraw(3), but output is still processed: this terminal adds the carriage returns."""
     iflag, oflag, cflag, lflag, ispeed, ospeed, special = termios.tcgetattr(fd)
     iflag &= ~(termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP)
     iflag &= ~(termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON)
-    oflag &= ~termios.OPOST
+    oflag |= termios.OPOST
     cflag = cflag & ~(termios.CSIZE | termios.PARENB) | termios.CS8
     lflag &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
     special[termios.VMIN], special[termios.VTIME] = 1, 0
