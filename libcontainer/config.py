@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from libcontainer import bitlist, personality
+from libcontainer import bitlist, devices, personality
 from libcontainer.errors import InvalidSpec
 from libcontainer.mount_options import MS_BIND, MS_RDONLY, PROPAGATION, parse
 from libcontainer.saved_config import NAMESPACES
@@ -34,15 +34,6 @@ _NANOSECONDS = 1_000_000_000
 _ANY = -1
 _MODE_BITS = 0o7777
 
-# Documentation/admin-guide/devices.txt; in runc's order.
-DEFAULT_DEVICES = (
-    ("/dev/null", 1, 3),
-    ("/dev/random", 1, 8),
-    ("/dev/full", 1, 7),
-    ("/dev/tty", 5, 0),
-    ("/dev/zero", 1, 5),
-    ("/dev/urandom", 1, 9),
-)
 _TERMINALS_AND_TUN = ((136, _ANY), (5, 2), (10, 200))  # /dev/pts/*, /dev/ptmx, /dev/net/tun
 
 
@@ -87,8 +78,7 @@ def to_runc(
             **cgroup_owner(spec),
             **cgroup,
         },
-        "uid_mappings": _id_maps(linux.get("uidMappings")),
-        "gid_mappings": _id_maps(linux.get("gidMappings")),
+        **id_maps(linux.get("uidMappings"), linux.get("gidMappings")),
         "mask_paths": linux.get("maskedPaths"),
         "readonly_paths": linux.get("readonlyPaths"),
         "sysctl": linux.get("sysctl"),
@@ -143,6 +133,11 @@ def _mount_id_mapping(mount: Mount, linux: Linux, recursive: bool) -> dict[str, 
     return mapping
 
 
+def id_maps(uids: Sequence[IDMapping] | None, gids: Sequence[IDMapping] | None) -> dict[str, Any]:
+    """The members for the maps of the container's user namespace."""
+    return {"uid_mappings": _id_maps(uids), "gid_mappings": _id_maps(gids)}
+
+
 def _id_maps(mappings: Sequence[IDMapping] | None) -> list[dict[str, int]] | None:
     if mappings is None:
         return None
@@ -172,7 +167,7 @@ def _devices(linux: Linux) -> list[dict[str, Any]]:
 def _default_devices(linux: Linux) -> list[tuple[str, int, int]]:
     """A device of the spec with the same path takes the place of a default one."""
     own = {device.get("path") for device in linux.get("devices", ())}
-    return [device for device in DEFAULT_DEVICES if device[0] not in own]
+    return [device for device in devices.DEFAULTS if device[0] not in own]
 
 
 def device_rules(linux: Linux) -> list[dict[str, Any]]:

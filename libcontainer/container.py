@@ -45,7 +45,7 @@ def quiet(level: str, message: str, **fields: object) -> None:
 class Container:
     """One container of a state root. Not to be used from two threads at once; different containers may be."""
 
-    __slots__ = ("_init", "cgroup", "directory", "id", "log", "root", "saved", "state")
+    __slots__ = ("_exit_code", "cgroup", "directory", "id", "log", "root", "saved", "state")
 
     def __init__(
         self, container_id: str, root: str, state: State, *, log: Callable[..., None] | None = None
@@ -56,7 +56,7 @@ class Container:
         self.state = state
         self.saved = SavedConfig(state.config)
         self.log = log or quiet
-        self._init: Process | None = None
+        self._exit_code: int | None = None
         self.cgroup: Manager = cgroups.load(
             state.cgroup_paths, rootless=self.saved.rootless_cgroups, systemd=self.saved.systemd
         )
@@ -116,6 +116,7 @@ class Container:
     ) -> Container:
         """The container with this id; ContainerNotExist if there is none."""
         check_id(container_id)
+        root = os.path.abspath(root)
         state = State.load(os.path.join(root, container_id))
         return cls(container_id, root, state, log=log)
 
@@ -264,9 +265,10 @@ class Container:
         """Wait for init, which must be our child (the creator's); its exit code, 128+N if signal N ended it."""
         from libcontainer.process import Process
 
-        if self._init is None:
-            self._init = Process(self.state.init_process_pid)
-        return self._init.wait()
+        if self._exit_code is None:
+            with Process(self.state.init_process_pid) as init:
+                self._exit_code = init.wait()
+        return self._exit_code
 
     def delete(self, *, force: bool = False) -> None:
         """Remove the container and all that belongs to it; a running one only with `force`."""

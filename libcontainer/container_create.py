@@ -7,7 +7,7 @@ import os
 
 from libcontainer import cgroups, config, faults, seccomp
 from libcontainer import spec as oci_spec
-from libcontainer.create import Creation, Events
+from libcontainer.create import Creation, Events, check_open
 from libcontainer.errors import ContainerExists, Error, InitError, SyscallError
 from libcontainer.namespaces import paths_of
 from libcontainer.plan import Plan
@@ -80,6 +80,7 @@ def create(
 ) -> Container:
     """Make a container; on failure nothing of it stays."""
     check_id(container_id)
+    check_open(options.stdio)
     bundle = os.path.realpath(bundle)
     document: Any = _load(spec, bundle)
     validate(
@@ -152,6 +153,7 @@ class _Make(Events):
         self._check_free()
         self._make_directory()
         self._notify_directory()
+        self._listen_environment()
         self.plan = Plan(
             self.id,
             self.spec,
@@ -164,7 +166,6 @@ class _Make(Events):
             in_userns=in_user_namespace(),
         )
         self.plan.adopt_cgroup(self.cgroup)
-        self._listen_environment()
         self._first_state()
         self.creation = Creation(
             self.plan,
@@ -241,7 +242,6 @@ class _Make(Events):
     def _listen_environment(self) -> None:
         if self.options.listen_fds:
             self._add_environment(f"LISTEN_FDS={self.options.listen_fds}", "LISTEN_PID=1")
-            self.plan.process = self.spec["process"]
 
     def _add_environment(self, *entries: str) -> None:
         process = self.spec["process"]
@@ -313,6 +313,9 @@ class _Make(Events):
             state.init_process_pid = pid
             state.init_process_start = process_start_time(pid) or 0
             state.namespace_paths = paths_of(pid)
+            if self.plan.joined("user") is not None:
+                maps: Any = (self.plan.uid_map, self.plan.gid_map)
+                state.config.update(config.id_maps(*maps))
 
     def limit(self) -> None:
         devices = [device["path"] for device in self.plan.linux.get("devices") or ()]

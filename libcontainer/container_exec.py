@@ -20,7 +20,7 @@ from libcontainer import (
     sysnr,
 )
 from libcontainer.cgroup_entry import Entry
-from libcontainer.errors import Error
+from libcontainer.errors import ContainerNotRunning, Error
 from libcontainer.plan import Slots
 from libcontainer.process import Process
 from libcontainer.remote import AT_FDCWD, OP_DETACH, OP_SYNC, Batch, Channel, StepError
@@ -46,6 +46,7 @@ def execute(
     ignore_paused: bool,
 ) -> Process:
     """Start `process` in the container; it is our child, and runs when this returns."""
+    create.check_open(stdio)
     _check(container, process, ignore_paused)
     run = _Exec(container, process, stdio, cgroup)
     try:
@@ -66,9 +67,11 @@ def _check(container: Container, process: dict[str, Any], ignore_paused: bool) -
         raise Error("cannot exec in a paused container (use --ignore-paused to override)")
     if not process.get("args"):
         raise Error("exec args cannot be empty")
-    from libcontainer.spec_process import validate_process
+    from libcontainer.spec_process import check_user, validate_process
 
-    validate_process(process, rootless_euid=container.saved.rootless_euid)  # type: ignore[arg-type]
+    saved = container.saved
+    validate_process(process, rootless_euid=saved.rootless_euid)  # type: ignore[arg-type]
+    check_user(process, saved.uid_mappings, saved.gid_mappings)  # type: ignore[arg-type]
 
 
 class _Exec:
@@ -100,7 +103,7 @@ class _Exec:
     ) -> None:
         self.container = container
         self.saved = container.saved
-        self.process: dict[str, Any] = dict(self.saved.exec_process(process))  # type: ignore[arg-type]
+        self.process: dict[str, Any] = {"user": {}, **self.saved.exec_process(process)}  # type: ignore[arg-type]
         self.stdio = stdio
         self.cgroup = cgroup
         self.slots = Slots(len(stdio))
@@ -168,7 +171,7 @@ class _Exec:
             self.channel.close()
         if self.pidfd >= 0:
             create.kill(self.pidfd)
-        for pid in (self.stage0, self.pid):
+        for pid in (self.stage0, self.entry.pid):
             if pid:
                 create.reap(pid)
 
@@ -195,6 +198,7 @@ class _Exec:
         init = self.container.state.init_process_pid
         pidfd = os.pidfd_open(init)
         try:
+            self._check_alive()  # the number may have been taken over by another process until now
             batch = Batch()
             batch.call("setns", sysnr.SETNS, batch.local(pidfd), flags, path="namespaces of init")
             channel.run(batch)
@@ -213,9 +217,14 @@ class _Exec:
             [(kind, f"/proc/{init}/ns/{namespaces.PROC_NAMES[kind]}") for kind in kinds]
         )
         try:
+            self._check_alive()
             namespaces.join(channel, opened)
         finally:
             namespaces.close_all(opened)
+
+    def _check_alive(self) -> None:
+        if not self.container.state.is_alive():
+            raise ContainerNotRunning
 
     def _clone(self, channel: Channel) -> None:
         """The process itself, in the container's cgroup where the kernel lets it be born there."""
@@ -377,9 +386,8 @@ class _Exec:
         early = None if process.get("noNewPrivileges") else self._filter()
         if early:
             batch = self._load_seccomp(channel, batch, early)
-        may_set_groups = not self.saved.rootless_euid
         log = self.container.log
-        became = create.become_user(batch, process, set_groups=may_set_groups, userns=self.userns, log=log)
+        became = create.become_user(batch, process, set_groups=self._may_set_groups(), userns=self.userns, log=log)
         if process.get("apparmorProfile"):
             process_setup.apparmor(batch, process["apparmorProfile"], self.slots.proc)
         lookup = process_setup.Lookup(batch, process["args"][0], path)
@@ -387,6 +395,13 @@ class _Exec:
         became.check(reply, log)
         lookup.check_cwd(reply)
         return lookup.result(reply)
+
+    def _may_set_groups(self) -> bool:
+        if self.saved.rootless_euid or not self.userns:
+            return not self.saved.rootless_euid
+        from libcontainer import user_ns
+
+        return not user_ns.setgroups_denied(self.pid)
 
     def _home(self, channel: Channel) -> str | None:
         from libcontainer import inroot, passwd

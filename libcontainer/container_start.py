@@ -10,14 +10,16 @@ import os
 import select
 
 from libcontainer import faults
-from libcontainer.errors import ContainerRunning, Error
+from libcontainer.errors import ContainerRunning, Error, describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from libcontainer.container import Container
+    from libcontainer.notify_socket import NotifySocket
 
 FIFO = "exec.fifo"
 POLL_MS = 100
+ALREADY_RUNNING = "cannot start an already running container"
 
 
 def start(container: Container, notify_socket: str | None, notify_pid: int | None) -> None:
@@ -26,7 +28,7 @@ def start(container: Container, notify_socket: str | None, notify_pid: int | Non
     if status == "stopped":
         raise Error("cannot start a container that has stopped")
     if status == "running":
-        raise ContainerRunning("cannot start an already running container")
+        raise ContainerRunning(ALREADY_RUNNING)
     if status != "created":
         raise Error(f"cannot start a container in the {status} state")
     notify = _bind_notify(container, notify_socket)
@@ -34,14 +36,22 @@ def start(container: Container, notify_socket: str | None, notify_pid: int | Non
         _release(container)
         _poststart(container)
         if notify is not None:
-            pid = notify_pid or container.state.init_process_pid
-            notify.forward(pid, container.state.is_alive)
+            _forward(container, notify, notify_pid or container.state.init_process_pid)
     finally:
         if notify is not None:
             notify.close()
 
 
-def _bind_notify(container: Container, host_path: str | None):  # type: ignore[no-untyped-def]
+def _forward(container: Container, notify: NotifySocket, pid: int) -> None:
+    """The container runs whether or not the service manager hears of it."""
+    try:
+        if not notify.forward(pid, container.state.is_alive):
+            container.log("warning", "timeout waiting for the barrier of the notify socket")
+    except OSError as err:
+        container.log("warning", f"unable to notify the service manager: {describe(err)}")
+
+
+def _bind_notify(container: Container, host_path: str | None) -> NotifySocket | None:
     if not host_path or not os.path.isdir(os.path.join(container.directory, "notify")):
         return None
     from libcontainer.notify_socket import NotifySocket
@@ -53,10 +63,13 @@ def _bind_notify(container: Container, host_path: str | None):  # type: ignore[n
 
 def _release(container: Container) -> None:
     path = os.path.join(container.directory, FIFO)
-    fifo = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fifo = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:  # another one has started it meanwhile
+        raise ContainerRunning(ALREADY_RUNNING) from None
     try:
         faults.point("start.open")
-        _wait_for_byte(container, fifo)
+        _wait_for_byte(container, fifo, path)
         faults.point("start.signalled")
     finally:
         os.close(fifo)
@@ -64,7 +77,7 @@ def _release(container: Container) -> None:
     faults.point("start.fifo-removed")
 
 
-def _wait_for_byte(container: Container, fifo: int) -> None:
+def _wait_for_byte(container: Container, fifo: int, path: str) -> None:
     try:
         pidfd = os.pidfd_open(container.state.init_process_pid)
     except ProcessLookupError:
@@ -75,13 +88,14 @@ def _wait_for_byte(container: Container, fifo: int) -> None:
         poller.register(pidfd, select.POLLIN)
     try:
         while True:
-            poller.poll(POLL_MS if pidfd < 0 else None)
-            byte = _read(fifo)
-            if byte:
+            events = dict(poller.poll(POLL_MS))
+            gone = not container.state.is_alive()
+            if _read(fifo):  # asked after its death: it may have written just before
                 return
-            if not container.state.is_alive():
-                if _read(fifo):  # written between our read and its death
-                    return
+            # Another one that starts it was faster: the file is gone, or init has written and closed it.
+            if not os.path.exists(path):
+                raise ContainerRunning(ALREADY_RUNNING)
+            if gone or events.get(fifo, 0) & select.POLLHUP:
                 raise Error(
                     "exec fifo is empty: container init did not signal execve readiness (it has exited or was killed)"
                 )

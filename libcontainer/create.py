@@ -134,7 +134,7 @@ class Creation:
             self.channel.close()
         if self.pidfd >= 0:
             kill(self.pidfd)
-        for pid in (self.stage0, self.pid):
+        for pid in (self.stage0, self.entry.pid):
             if pid:
                 reap(pid)
 
@@ -192,11 +192,13 @@ class Creation:
         """
         flags = self.plan.new & ~unshared & ~namespaces.CLONE_NEWCGROUP
         sent = self.entry.send_clone(channel, flags, self.events.cgroup_for_clone())
-        self.events.make_cgroup()
-        # Now, while nobody is in it: device rules are not replaced at once, and init makes and opens devices.
-        self.events.limit()
-        faults.point("create.cgroup")
-        self.pid = self.entry.receive_clone(channel, flags, sent)
+        try:
+            self.events.make_cgroup()
+            # Now, while nobody is in it: device rules are not replaced at once, and init makes and opens devices.
+            self.events.limit()
+            faults.point("create.cgroup")
+        finally:
+            self.pid = self.entry.receive_clone(channel, flags, sent)
         self.pidfd = os.pidfd_open(self.pid)
         reap(self.stage0)
         self.stage0 = 0
@@ -214,10 +216,17 @@ class Creation:
         user_ns.write_maps(pid, self.plan.uid_map, self.plan.gid_map, rootless_euid=self.plan.rootless_euid)
 
     def _adopt_maps(self) -> None:
-        from libcontainer import user_ns
+        """The maps of a user namespace that is joined are its own: what the config says of them must be true."""
+        from libcontainer import spec, user_ns
 
-        self.plan.uid_map = user_ns.read_map(f"/proc/{self.pid}/uid_map")
-        self.plan.gid_map = user_ns.read_map(f"/proc/{self.pid}/gid_map")
+        plan = self.plan
+        maps: Any = [user_ns.read_map(f"/proc/{self.pid}/{kind}_map") for kind in ("uid", "gid")]
+        linux: Any = plan.linux
+        process: Any = plan.process
+        spec.check_joined_mappings(linux, *maps)
+        spec.check_user(process, *maps)
+        plan.uid_map, plan.gid_map = maps
+        plan.setgroups_denied = user_ns.setgroups_denied(self.pid)
 
     # -- from outside
 
@@ -269,7 +278,7 @@ class Creation:
         batch.call("dup3", sysnr.DUP3, batch.local(self.fifo), plan.slots.fifo, os.O_CLOEXEC)
         batch.call("setsid", sysnr.SETSID)
         batch.call("prctl", sysnr.PRCTL, process_setup.PR_SET_NAME, "pyrunc:[INIT]")
-        if plan.userns and not plan.rootless_euid:
+        if plan.userns and plan.may_set_groups():
             batch.call("setgroups", sysnr.SETGROUPS, 0, 0)
         if plan.userns:
             batch.call("setresgid", sysnr.SETRESGID, 0, 0, 0, path="user namespace root")
@@ -288,7 +297,7 @@ class Creation:
     def _reach(self, channel: Channel) -> None:
         """A second nsexec, in init's mount namespace but still host root, does what container root may not."""
         plan = self.plan
-        outside, pid = remote.spawn((0, 1, 2))
+        outside, pid = remote.spawn(())
         try:
             opened = namespaces.open_paths([("mount", f"/proc/{self.pid}/ns/mnt")])
             try:
@@ -627,6 +636,15 @@ def own_stdio(fds: tuple[int, ...], uid: int) -> None:
         except OSError as err:
             if err.errno not in (errno.EPERM, errno.EROFS, errno.EINVAL, errno.ENOSYS):
                 raise Error("unable to change the owner of stdio") from err
+
+
+def check_open(fds: tuple[int, ...]) -> None:
+    """What is passed must be there before we open anything: it could get the number of one that is missing."""
+    for number, fd in enumerate(fds):
+        try:
+            os.fstat(fd)
+        except OSError as err:
+            raise Error(f"descriptor {fd}, to be number {number} of the process") from err
 
 
 def _is_null(fd: int) -> bool:

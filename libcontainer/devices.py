@@ -19,6 +19,8 @@ from libcontainer.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from libcontainer.plan import Plan
     from libcontainer.remote import Argument, Channel, StepError
 
@@ -87,8 +89,8 @@ def fill(batch: Batch, dev: Argument, plan: Plan, *, uid: int, gid: int) -> None
         if node.path.startswith("/dev/"):
             name = node.path[5:]
             _make_parents(batch, dev, name, uid, gid)
-            _make_node(batch, dev, name, node, plan, uid, gid)
-    link(batch, dev)
+            _make_node(batch, dev, name, node, plan)
+    link(batch, dev, uid, gid)
     for name in plan.dev_directories:
         _make_directory(batch, dev, name, uid, gid)
 
@@ -106,13 +108,18 @@ def _make_directory(batch: Batch, dev: Argument, name: str, uid: int, gid: int) 
     batch.tolerate(made, errno.EEXIST, skip=batch.count_since(made))
 
 
-def _make_node(
-    batch: Batch, dev: Argument, name: str, node: Node, plan: Plan, uid: int, gid: int
-) -> None:
-    batch.call("mknodat", sysnr.MKNODAT, dev, name, node.mode, node.device, path=node.path)
-    owner = plan.host_uid(node.uid) if uid or plan.reach else node.uid
-    group = plan.host_gid(node.gid) if gid or plan.reach else node.gid
-    _chown(batch, dev, name, owner, group)
+def _make_node(batch: Batch, dev: Argument, name: str, node: Node, plan: Plan) -> None:
+    made = batch.call("mknodat", sysnr.MKNODAT, dev, name, node.mode, node.device, path=node.path)
+    batch.tolerate(made, errno.EEXIST)  # listed twice
+    _chown(batch, dev, name, _mapped(plan.host_uid, node.uid), _mapped(plan.host_gid, node.gid))
+
+
+def _mapped(on_host: Callable[[int], int], wanted: int) -> int:
+    """The owner's id on the host: the container's root if its user namespace does not have the one that is asked for."""
+    try:
+        return on_host(wanted)
+    except Error:
+        return on_host(0)
 
 
 def _chown(batch: Batch, dev: Argument, name: str, uid: int, gid: int) -> None:
@@ -120,13 +127,16 @@ def _chown(batch: Batch, dev: Argument, name: str, uid: int, gid: int) -> None:
         batch.call("fchownat", sysnr.FCHOWNAT, dev, name, uid, gid, AT_SYMLINK_NOFOLLOW, path=name)
 
 
-def link(batch: Batch, dev: Argument) -> None:
+def link(batch: Batch, dev: Argument, uid: int = 0, gid: int = 0) -> None:
     """The standard links; what the image already has under these names stays, but for ptmx."""
     links = [*LINKS, ("core", "/proc/kcore")] if os.path.exists("/proc/kcore") else LINKS
     for name, target in links:
-        batch.tolerate(batch.call("symlinkat", sysnr.SYMLINKAT, target, dev, name, path=name), errno.EEXIST)
+        made = batch.call("symlinkat", sysnr.SYMLINKAT, target, dev, name, path=name)
+        _chown(batch, dev, name, uid, gid)
+        batch.tolerate(made, errno.EEXIST, skip=batch.count_since(made))
     batch.tolerate(batch.call("unlinkat", sysnr.UNLINKAT, dev, "ptmx", 0, path="ptmx"), errno.ENOENT)
     batch.call("symlinkat", sysnr.SYMLINKAT, "pts/ptmx", dev, "ptmx", path="ptmx")
+    _chown(batch, dev, "ptmx", uid, gid)
 
 
 def steps(plan: Plan) -> list[Step]:
@@ -139,7 +149,7 @@ def steps(plan: Plan) -> list[Step]:
     return [_node_step(plan, node) for node in pending] + pending_links
 
 
-def _dev(plan: Plan):  # type: ignore[no-untyped-def]
+def _dev(plan: Plan) -> Callable[[Channel, StepError], bool]:
     def repair(channel: Channel, err: StepError) -> bool:
         if err.errno != errno.ENOENT or err.filename != "dev":
             return False
@@ -200,9 +210,3 @@ def _bind_node(batch: Batch, root: int, name: str, node: Node) -> None:
     mount = batch.open_tree(AT_FDCWD, node.path, OPEN_TREE_CLONE)
     target = batch.openat2(root, name, os.O_PATH, resolve=RESOLVE_IN_ROOT)
     batch.move_mount(mount, target, node.path)
-
-
-def check_bindable(node: Node) -> None:
-    """The bind fallback needs the host's node."""
-    if not os.path.exists(node.path):
-        raise Error(f"device {node.path} cannot be made here, and the host has none to bind-mount")

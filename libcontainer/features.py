@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from libcontainer.saved_config import NAMESPACES
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -10,7 +12,6 @@ OCI_VERSION_MIN = "1.0.0"
 OCI_VERSION_MAX = "1.3.0"
 
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
-NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts")
 MEMORY_POLICY_MODES = (
     *("MPOL_BIND", "MPOL_DEFAULT", "MPOL_INTERLEAVE", "MPOL_LOCAL", "MPOL_PREFERRED"),
     *("MPOL_PREFERRED_MANY", "MPOL_WEIGHTED_INTERLEAVE"),
@@ -39,7 +40,7 @@ def _linux() -> dict[str, Any]:
     from libcontainer.capabilities import NAMES
 
     return {
-        "namespaces": list(NAMESPACES),
+        "namespaces": sorted(NAMESPACES),
         "capabilities": list(NAMES),
         "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
         "seccomp": _seccomp(),

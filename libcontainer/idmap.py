@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from libcontainer import namespaces, remote, user_ns
+from libcontainer.create import reap
 from libcontainer.errors import Error
 from libcontainer.remote import OP_CLONE, Batch
 
@@ -35,7 +36,7 @@ def _namespace(plan: Plan, mount: Mount, init: int) -> int:
 
 def make(uid_map: list[dict[str, int]], gid_map: list[dict[str, int]]) -> int:
     """A user namespace that only carries maps: its process lives until we hold a descriptor."""
-    channel, pid = remote.spawn((0, 1, 2))
+    channel, pid = remote.spawn(())
     child = 0
     try:
         batch = Batch()
@@ -47,4 +48,4 @@ def make(uid_map: list[dict[str, int]], gid_map: list[dict[str, int]]) -> int:
         channel.close()
         for process in (pid, child):
             if process:
-                os.waitpid(process, 0)
+                reap(process)

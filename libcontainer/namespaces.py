@@ -7,6 +7,7 @@ import os
 from libcontainer import sysnr
 from libcontainer.errors import Error
 from libcontainer.remote import Batch, Channel, StepError
+from libcontainer.saved_config import NAMESPACES as RUNC_NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ FLAGS = {
     "time": CLONE_NEWTIME,
     "mount": CLONE_NEWNS,
 }
-# The name below /proc/PID/ns and the name in state.json (runc's configs.NamespaceType).
+# The name below /proc/PID/ns.
 PROC_NAMES = {
     "user": "user",
     "cgroup": "cgroup",
@@ -43,16 +44,6 @@ PROC_NAMES = {
     "pid": "pid",
     "time": "time",
     "mount": "mnt",
-}
-RUNC_NAMES = {
-    "user": "NEWUSER",
-    "cgroup": "NEWCGROUP",
-    "ipc": "NEWIPC",
-    "uts": "NEWUTS",
-    "network": "NEWNET",
-    "pid": "NEWPID",
-    "time": "NEWTIME",
-    "mount": "NEWNS",
 }
 
 

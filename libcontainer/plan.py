@@ -57,6 +57,7 @@ class Plan:
         "rootfs",
         "rootless_cgroups",
         "rootless_euid",
+        "setgroups_denied",
         "slots",
         "spec",
         "uid_map",
@@ -80,7 +81,7 @@ class Plan:
         self.spec = spec
         self.bundle = bundle
         self.linux: dict[str, Any] = spec.get("linux") or {}
-        self.process: dict[str, Any] = spec["process"]
+        self.process: dict[str, Any] = {"user": {}, **spec["process"]}
         self.rootfs = os.path.normpath(os.path.join(bundle, spec["root"]["path"]))
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring
@@ -100,7 +101,8 @@ class Plan:
             else:
                 self.new |= namespaces.FLAGS[entry["type"]]
         self.userns = bool(self.new & namespaces.CLONE_NEWUSER) or self.joined("user") is not None
-        # Read from the namespace when it is joined: see adopt_maps().
+        # Read from the namespace when it is joined: Creation._adopt_maps().
+        self.setgroups_denied = False
         self.uid_map: list[dict[str, int]] = self.linux.get("uidMappings") or []
         self.gid_map: list[dict[str, int]] = self.linux.get("gidMappings") or []
         # A helper in the initial user namespace reaches what the container's root may not (mknod, private paths).
@@ -132,8 +134,8 @@ class Plan:
         return any(m.fstype in ("cgroup", "cgroup2") for m in self.mounts)
 
     def may_set_groups(self) -> bool:
-        """setgroups(2) is denied to single-entry unprivileged maps (user_namespaces(7))."""
-        return not self.rootless_euid
+        """setgroups(2) is denied for good where an unprivileged process has written the maps (user_namespaces(7))."""
+        return not (self.rootless_euid or self.setgroups_denied)
 
     def joined(self, kind: str) -> str | None:
         """The path of the namespace that is joined, None if it is new or shared with the runtime."""

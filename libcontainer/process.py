@@ -21,6 +21,7 @@ class Process:
 
     def __init__(self, pid: int, pidfd: int = -1) -> None:
         self.pid = pid
+        self.pidfd = -1
         self.pidfd = pidfd if pidfd >= 0 else os.pidfd_open(pid)
         self._status: int | None = None
 
@@ -40,6 +41,8 @@ class Process:
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+
+    __del__ = close
 
     def __enter__(self) -> Self:
         return self

@@ -290,8 +290,8 @@ class Channel:
             sent = self._send_head(message, batch.fds) if batch.fds else 0
             while sent < len(message):
                 sent += self.socket.send(message[sent:] if sent else message, _socket.MSG_NOSIGNAL)
-        except (BrokenPipeError, ConnectionResetError) as err:
-            raise InitError(DIED) from err
+        except (BrokenPipeError, ConnectionResetError):
+            raise InitError(DIED) from None
 
     def _send_head(self, message: bytes, fds: list[int]) -> int:
         rights = struct.pack(f"={len(fds)}i", *fds)
@@ -331,8 +331,8 @@ class Channel:
         """Answer an OP_SYNC: init may go on."""
         try:
             self.socket.send(b"g", _socket.MSG_NOSIGNAL)
-        except (BrokenPipeError, ConnectionResetError) as err:
-            raise InitError(DIED) from err
+        except (BrokenPipeError, ConnectionResetError):
+            raise InitError(DIED) from None
 
     def close(self) -> None:
         self.socket.close()
@@ -342,8 +342,8 @@ class Channel:
             head, ancillary, _, _ = self.socket.recvmsg(
                 _REPLY.size, _socket.CMSG_SPACE(4 * MAX_FDS), _socket.MSG_CMSG_CLOEXEC
             )
-        except ConnectionResetError as err:
-            raise InitError(DIED) from err
+        except ConnectionResetError:
+            raise InitError(DIED) from None
         fds: list[int] = []
         for level, kind, payload in ancillary:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
@@ -355,8 +355,8 @@ class Channel:
         while len(content) < size:
             try:
                 part = self.socket.recv(size - len(content))
-            except ConnectionResetError as err:
-                raise InitError(DIED) from err
+            except ConnectionResetError:
+                raise InitError(DIED) from None
             if not part:
                 raise InitError(DIED)
             content += part

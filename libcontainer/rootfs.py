@@ -69,11 +69,15 @@ def _isolate(batch: Batch, plan: Plan) -> None:
 
 
 def parent_mount(path: str) -> str:
-    """The mountpoint of the mount that `path` lies on."""
-    path = os.path.realpath(path)
-    while path != "/" and not os.path.ismount(path):
-        path = os.path.dirname(path)
-    return path
+    """The mountpoint of the mount that `path` lies on (mnt_id of proc_pid_fdinfo(5))."""
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as lines:
+            wanted = next(line.split()[1] for line in lines if line.startswith("mnt_id:"))
+    finally:
+        os.close(fd)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+        return next((_unescape(line.split()[4]) for line in lines if line.split(None, 1)[0] == wanted), "/")
 
 
 def private_proc_step(slots: Slots) -> Step:

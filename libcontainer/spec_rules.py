@@ -11,6 +11,7 @@ import os
 
 from libcontainer.errors import Error, InvalidSpec
 from libcontainer.mount_options import MS_BIND, MountOptions, parse
+from libcontainer.saved_config import NAMESPACES
 from libcontainer.spec_linux import validate_linux
 from libcontainer.spec_process import check_user, is_mapped, validate_process, without_null_bytes
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from libcontainer.oci import IDMapping, Linux, Mount, Spec
-
-NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
 
 
 def validate(

@@ -32,6 +32,12 @@ def read_map(path: str) -> list[dict[str, int]]:
         return parse_map(file.read())
 
 
+def setgroups_denied(pid: int) -> bool:
+    """Whether the user namespace of `pid` has given up setgroups(2)."""
+    with open(f"/proc/{pid}/setgroups", encoding="ascii") as file:
+        return file.read().strip() == "deny"
+
+
 def map_lines(mappings: Sequence[IDMap]) -> bytes:
     """What to write to a uid_map or gid_map file: "inside outside size" lines."""
     return "".join("{} {} {}\n".format(*_numbers(mapping)) for mapping in mappings).encode()

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -74,7 +75,7 @@ class Init:
         self.control = theirs.fileno()
         theirs.close()
 
-    def __enter__(self) -> Init:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
