@@ -87,9 +87,14 @@ def make_image(build: str, library: str, destdir: str, output: str) -> None:
     seed = os.environ.get("SOURCE_DATE_EPOCH") or str(secrets.randbelow(2**32 - 1) + 1)
     code = os.path.abspath(os.path.join(build, "code"))
     compile_modules(library.partition(":")[0], destdir.rstrip("/"), code)
-    script = [os.path.join(HERE, "image.py"), library, f"{standard}/lib-dynload", code]
-    arguments = [os.path.abspath(output), seed, standard, *script]
-    made = subprocess.run([launcher, *arguments], env={}, cwd="/", stdin=subprocess.DEVNULL, check=False)
+    profile = os.path.abspath(os.path.join(build, "profile"))
+    files = [code, os.path.join(SOURCES, "init")]
+    script = [os.path.join(HERE, "image.py"), library, f"{standard}/lib-dynload", *files]
+    if os.path.exists(profile):
+        os.unlink(profile)
+    for mode in ("profile", "image"):
+        command = [launcher, mode, os.path.abspath(output), profile, seed, standard, *script]
+        made = subprocess.run(command, env={}, cwd="/", stdin=subprocess.DEVNULL, check=False)
     if made.returncode != 0:
         raise NoLauncher("the launcher made no image")
 

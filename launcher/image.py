@@ -1,8 +1,8 @@
 """What the launcher's image holds: the standard library's part and all modules of pyrunc, imported; and `resume`.
 
-    launcher IMAGE SEED PATHS image.py SEARCH-PATH LIB-DYNLOAD CODE
+    launcher image|profile IMAGE PROFILE SEED PATHS image.py SEARCH-PATH LIB-DYNLOAD CODE PROGRAM
 
-SEARCH-PATH is what sys.path will begin with, CODE our compiled modules. No module may keep at import what differs from
+SEARCH-PATH is what sys.path will begin with, CODE our compiled modules, PROGRAM a static one for train(). No module may keep at import what differs from
 process to process (environ, cwd, ids, time): the image would freeze it.
 """
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import CodeType, ModuleType
     from typing import Any
+
+    # the launcher's
+    profile_fork: Callable[[Callable[[list[str]], None], list[str]], None]
 
 making = True
 
@@ -206,7 +209,59 @@ def resume(argv: list[str], interruptible: bool) -> int:
         return finish(1)
 
 
+def train() -> None:
+    """Do what most processes will do, each in a fork, so that the launcher learns which memory that takes.
+
+    As root these are containers; whoever may make none fails early, and learns less. Nothing of it stays.
+    """
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="pyrunc-train-") as work:
+        for directory in ("bundle", "bundle/rootfs", "bundle/rootfs/proc", "bundle/rootfs/sys", "bundle/rootfs/dev"):
+            os.mkdir(os.path.join(work, directory))
+        with open(program, "rb") as f, open(os.path.join(work, "bundle/rootfs/true"), "wb") as g:
+            g.write(f.read())
+            os.chmod(g.fileno(), 0o755)
+        name, bundle = os.path.basename(work), ["--bundle", os.path.join(work, "bundle")]
+        _rehearse(work, "spec", *bundle)
+        _rewrite(os.path.join(work, "bundle/config.json"))
+        for verb in (
+            ["--version"],
+            ["state", name],
+            ["create", *bundle, name],
+            ["state", name],
+            ["exec", name, "/true"],
+            ["start", name],
+            ["kill", name, "KILL"],
+            ["delete", "--force", name],
+            ["run", *bundle, name],
+        ):
+            _rehearse(work, *verb)
+
+
+def _rewrite(config: str) -> None:
+    from libcontainer import jsonfast
+
+    with open(config, encoding="utf-8") as f:
+        spec = jsonfast.loads(f.read())
+    spec["process"].update(terminal=False, args=["/true"])
+    with open(config, "w", encoding="utf-8") as f:
+        f.write(jsonfast.dumps(spec))
+
+
+def _rehearse(work: str, *arguments: str) -> None:
+    profile_fork(_quietly, ["pyrunc", "--root", os.path.join(work, "root"), *arguments])
+
+
+def _quietly(argv: list[str]) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    resume(argv, True)
+
+
 libraries, dynload = sys.argv[1].split(":"), sys.argv[2]
+program = sys.argv[4]
 with open(sys.argv[3], "rb") as file:
     codes: dict[str, CodeType] = marshal.loads(file.read())
 extensions = Extensions(dynload)

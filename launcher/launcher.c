@@ -2,8 +2,8 @@
  * The `pyrunc` command: an interpreter that was started at build time.
  *
  * Starting CPython costs 5 ms, importing the runtime 10 ms more: several times what the kernel needs for a container.
- * So `launcher IMAGE SCRIPT ...` does both once, at `make`, and writes IMAGE: a copy of this program whose data segment
- * holds the started interpreter. Running IMAGE maps it, takes over argv and environ, and goes on where SCRIPT ended.
+ * So `launcher image ...` does both once, at `make`, and writes an image: a copy of this program whose data segment
+ * holds the started interpreter. Running it maps that, takes over argv and environ, and goes on where SCRIPT ended.
  *
  * That works because everything the interpreter writes lies in the section .image (image.lds): libpython's own .data
  * and .bss, and a heap that serves its malloc (--wrap) and its arenas while the image is made. Nothing in it points out
@@ -23,10 +23,13 @@
 #include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #if PY_VERSION_HEX < 0x030b0000 || PY_VERSION_HEX >= 0x030c0000
@@ -35,6 +38,7 @@
 
 #define PAGE 4096UL
 #define HEAP_SIZE (24UL << 20)
+#define COLD_SIZE (12UL << 20)
 
 extern char image_start[], image_end[], **environ;
 PyMODINIT_FUNC PyInit__nsexec(void);
@@ -43,6 +47,7 @@ static char heap[HEAP_SIZE] __attribute__((section(".image.heap"), aligned(4096)
 /* What a process that starts from the image needs to find; zero in the launcher itself. */
 static struct {
     PyObject *resume;      /* called with argv, and whether to catch SIGINT */
+    PyObject *train;       /* called to make the profile */
     PyObject *environment; /* the dict behind os.environ */
 } image __attribute__((section(".image.data")));
 
@@ -74,8 +79,13 @@ struct block {
     size_t size;
     struct block *next; /* while free; the payload starts here */
 };
-static struct block *free_blocks[CLASSES] __attribute__((section(".image.data")));
-static size_t heap_used __attribute__((section(".image.data")));
+struct zone {
+    size_t start, used, end; /* offsets in the heap */
+    struct block *free_blocks[CLASSES];
+};
+/* What the verbs touch lies apart from what they do not (see below); what is allocated later goes to the end of it. */
+static struct zone cold __attribute__((section(".image.data"))) = {.start = 0, .used = 0, .end = COLD_SIZE};
+static struct zone warm __attribute__((section(".image.data"))) = {.start = COLD_SIZE, .used = COLD_SIZE, .end = HEAP_SIZE};
 
 void *__real_malloc(size_t);
 void *__real_calloc(size_t, size_t);
@@ -86,9 +96,27 @@ void *__wrap_calloc(size_t, size_t);
 void *__wrap_realloc(void *, size_t);
 void __wrap_free(void *);
 
+/*
+ * The profile: which allocations, counted from the start, are touched by a process that starts from the image. To learn
+ * that, `launcher profile` puts every allocation into a page of its own in a memfd and forks; the child maps the memfd
+ * anew, does what it would do from the image, and asks the kernel which pages it has come to map. The pages lie a fault
+ * around (64 KiB) apart, so that one does not bring in the next. Allocations come in the same order when the image is
+ * made; a number that is not in the profile is cold.
+ */
+#define SPREAD_STEP (16 * PAGE)
+#define SPREAD_SLOTS (1UL << 18)
+#define SPREAD_SIZE (SPREAD_SLOTS * SPREAD_STEP)
+static char *spread; /* the pages, while profiling */
+static int spread_fd;
+static size_t spread_used, *spread_free, spread_free_count; /* in slots */
+static unsigned int allocations, *owner;
+static unsigned char *profile;
+static size_t profile_size;
+
 static int in_heap(const void *p)
 {
-    return (const char *)p >= heap && (const char *)p < heap + HEAP_SIZE;
+    return ((const char *)p >= heap && (const char *)p < heap + HEAP_SIZE)
+           || (spread && (const char *)p >= spread && (const char *)p < spread + SPREAD_SIZE);
 }
 
 static size_t payload(const void *p)
@@ -96,13 +124,13 @@ static size_t payload(const void *p)
     return ((const size_t *)p)[-1];
 }
 
-static void *take(size_t size, size_t alignment)
+static void *take(struct zone *zone, size_t size, size_t alignment)
 {
-    size_t start = (heap_used + alignment - 1) & ~(alignment - 1);
+    size_t start = (zone->used + alignment - 1) & ~(alignment - 1);
 
-    if (start + size > HEAP_SIZE)
+    if (start + size > zone->end)
         return NULL;
-    heap_used = start + size;
+    zone->used = start + size;
     return heap + start;
 }
 
@@ -123,7 +151,35 @@ static size_t size_class(size_t wanted, int *index)
     return size;
 }
 
-static void *heap_malloc(size_t size)
+static void *spread_malloc(size_t size, unsigned int number)
+{
+    size_t rounded, slots, first, *header;
+    int index;
+
+    rounded = size_class(size, &index); /* as in a zone: realloc() must do the same there */
+    slots = (rounded + 16 + SPREAD_STEP - 1) / SPREAD_STEP;
+    first = slots == 1 && spread_free_count ? spread_free[--spread_free_count] : spread_used;
+    if (first == spread_used)
+        spread_used += slots;
+    if (spread_used > SPREAD_SLOTS)
+        fail("too much to profile");
+    owner[first] = number;
+    header = (size_t *)(spread + first * SPREAD_STEP);
+    header[1] = rounded;
+    return header + 2;
+}
+
+static void spread_free_slot(void *p)
+{
+    size_t slot = (size_t)((char *)p - spread) / SPREAD_STEP;
+
+    memset(p, 0, payload(p));
+    owner[slot] = 0;
+    if (payload(p) + 16 <= SPREAD_STEP)
+        spread_free[spread_free_count++] = slot;
+}
+
+static void *zone_malloc(struct zone *zone, size_t size)
 {
     size_t *header, rounded;
     struct block *block;
@@ -132,29 +188,50 @@ static void *heap_malloc(size_t size)
     rounded = size_class(size, &index);
     if (rounded < size)
         return NULL;
-    block = free_blocks[index];
+    block = zone->free_blocks[index];
     if (block) {
-        free_blocks[index] = block->next;
+        zone->free_blocks[index] = block->next;
         block->next = NULL;
         return &block->next;
     }
-    header = take(rounded + 16, 16);
+    header = take(zone, rounded + 16, 16);
     if (!header)
         return NULL;
     header[1] = rounded;
     return header + 2;
 }
 
+static void *heap_malloc(size_t size)
+{
+    unsigned int number;
+    void *p = NULL;
+
+    if (!making)
+        return spread ? NULL : zone_malloc(&warm, size);
+    number = ++allocations;
+    if (spread)
+        return spread_malloc(size, number);
+    if (number >= profile_size || !profile[number])
+        p = zone_malloc(&cold, size);
+    return p ? p : zone_malloc(&warm, size);
+}
+
 static void heap_free(void *p)
 {
     struct block *block = (struct block *)((size_t *)p - 1);
+    struct zone *zone = (char *)p < heap + COLD_SIZE ? &cold : &warm;
     int index;
 
+    if (spread) {
+        if (making)
+            spread_free_slot(p);
+        return;
+    }
     if (making)
         memset(p, 0, block->size);
     size_class(block->size, &index);
-    block->next = free_blocks[index];
-    free_blocks[index] = block;
+    block->next = zone->free_blocks[index];
+    zone->free_blocks[index] = block;
 }
 
 /* The interpreter's malloc(3) itself, which needs no lock: later it leaves the heap alone. */
@@ -241,7 +318,7 @@ static void *object_realloc(void *context, void *old, size_t size)
 static void *arena_alloc(void *context, size_t size)
 {
     (void)context;
-    return making ? take(size, PAGE) : __real_malloc(size);
+    return making ? take(&warm, size, PAGE) : __real_malloc(size);
 }
 
 static void arena_free(void *context, void *p, size_t size)
@@ -312,7 +389,9 @@ static void start_interpreter(const char *paths, unsigned long hash_seed)
     PyConfig_Clear(&config);
 }
 
-/* Run the script; it leaves a function `resume`. */
+static PyMethodDef fork_method;
+
+/* Run the script; it leaves the functions `resume` and `train`. */
 static void run_script(const char *script, int argc, char **argv)
 {
     PyObject *globals, *list, *environment;
@@ -329,13 +408,15 @@ static void run_script(const char *script, int argc, char **argv)
     globals = PyDict_New();
     PyDict_SetItemString(globals, "__name__", PyUnicode_FromString("image"));
     PyDict_SetItemString(globals, "__builtins__", PyEval_GetBuiltins());
+    PyDict_SetItemString(globals, fork_method.ml_name, PyCFunction_New(&fork_method, NULL));
     check_python(PyRun_FileEx(file, "image.py", Py_file_input, globals, globals, 1));
     image.resume = PyDict_GetItemString(globals, "resume");
+    image.train = PyDict_GetItemString(globals, "train");
     environment = PyImport_ImportModule("posix");
     check_python(environment);
     image.environment = PyObject_GetAttrString(environment, "environ");
-    if (!image.resume || !image.environment)
-        fail("%s leaves no resume()", script);
+    if (!image.resume || !image.train || !image.environment)
+        fail("%s leaves no resume() or train()", script);
 }
 
 /* The words that ld.so writes at every start. */
@@ -391,7 +472,7 @@ static void refuse_strays(void)
 {
     static ElfW(Addr) maps[MAPS][2];
     int count = foreign_mappings(maps), found = 0;
-    const char *end = heap + heap_used, *word;
+    const char *end = heap + warm.used, *word;
 
     for (word = image_start; word < end; word += sizeof(ElfW(Addr))) {
         ElfW(Addr) value = *(const ElfW(Addr) *)word;
@@ -447,7 +528,7 @@ static void write_image(const char *path)
     segment = image_segment(file);
     header = (ElfW(Ehdr) *)file;
     before = segment->p_offset + ((ElfW(Addr))image_start - segment->p_vaddr);
-    used = (size_t)(heap + heap_used - image_start);
+    used = (size_t)(heap + warm.used - image_start);
     segment->p_filesz = before - segment->p_offset + used;
     header->e_shoff = 0;
     header->e_shnum = header->e_shstrndx = 0;
@@ -468,27 +549,7 @@ static void forget_calls(PyThreadState *thread)
     thread->thread_id = thread->native_thread_id = _PyRuntime.main_thread = 0; /* adopt_thread() sets them */
 }
 
-static int make_image(int argc, char **argv)
-{
-    if (argc < 4)
-        fail("usage: launcher IMAGE SEED SEARCH-PATH SCRIPT [ARG...]");
-    making = 1;
-    clearenv(); /* the image holds nothing of its maker */
-    mallopt(M_MMAP_THRESHOLD, 0); /* libc's own heap far from the image, so that no number looks like a pointer to it */
-    allocate_from_heap();
-    if (PyImport_AppendInittab("nsexec._nsexec", PyInit__nsexec) < 0)
-        fail("no memory");
-    start_interpreter(argv[3], strtoul(argv[2], NULL, 10));
-    run_script(argv[4], argc - 4, argv + 4);
-    heap_used = (heap_used + PAGE - 1) & ~(PAGE - 1);
-    memset(free_blocks, 0, sizeof(free_blocks));
-    forget_calls(PyThreadState_Get());
-    refuse_strays();
-    write_image(argv[1]);
-    _exit(0);
-}
-
-/* ---- starting from the image ---- */
+/* ---- profiling ---- */
 
 /*
  * To the interpreter this is what fork(2) is to its child: another process, with the same memory, in a new thread.
@@ -505,6 +566,142 @@ static void adopt_thread(void)
         fail("no thread-specific data");
     PyOS_AfterFork_Child();
 }
+
+static void map_spread(void *where, int flags)
+{
+    spread = mmap(where, SPREAD_SIZE, PROT_READ | PROT_WRITE, MAP_NORESERVE | flags, spread_fd, 0);
+    if (spread == MAP_FAILED)
+        fail("mmap: %s", strerror(errno));
+}
+
+/* Whether this process has touched the page; the kernel's Documentation/admin-guide/mm/pagemap.rst. */
+static int touched(int pagemap, const char *page)
+{
+    const uint64_t present = 1ULL << 63;
+    off_t offset = (off_t)((ElfW(Addr))page / PAGE * sizeof(uint64_t));
+    uint64_t entry;
+
+    return pread(pagemap, &entry, sizeof(entry), offset) == sizeof(entry) && (entry & present);
+}
+
+/* A slot's number is that of the block that begins in it. */
+static void note_touched(void)
+{
+    int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    size_t slot;
+
+    for (slot = 0; pagemap >= 0 && slot < spread_used; slot++)
+        if (owner[slot] && touched(pagemap, spread + slot * SPREAD_STEP))
+            profile[owner[slot]] = 1;
+    close(pagemap);
+}
+
+/*
+ * For the script: run(function, argument) in a child that is as if it had started from the image. Meanwhile this process
+ * waits: the child reads its memory.
+ */
+static PyObject *profile_fork(PyObject *self, PyObject *arguments)
+{
+    pid_t pid = fork();
+    PyObject *function, *argument;
+
+    (void)self;
+    if (pid < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    if (pid > 0) {
+        waitpid(pid, NULL, 0);
+        Py_RETURN_NONE;
+    }
+    making = 0;
+    map_spread(spread, MAP_PRIVATE | MAP_FIXED);
+    adopt_thread();
+    if (PyArg_ParseTuple(arguments, "OO", &function, &argument))
+        PyObject_CallFunctionObjArgs(function, argument, NULL);
+    note_touched();
+    _exit(0);
+}
+
+static PyMethodDef fork_method = {"profile_fork", profile_fork, METH_VARARGS, NULL};
+
+static void *map_pages(size_t size, int flags)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+
+    if (p == MAP_FAILED)
+        fail("mmap: %s", strerror(errno));
+    return p;
+}
+
+static void start_profiling(void)
+{
+    profile_size = 16 << 20;
+    profile = map_pages(profile_size, MAP_SHARED);
+    owner = map_pages(SPREAD_SLOTS * sizeof(*owner), MAP_PRIVATE);
+    spread_free = map_pages(SPREAD_SLOTS * sizeof(*spread_free), MAP_PRIVATE);
+    spread_fd = memfd_create("pyrunc-profile", MFD_CLOEXEC);
+    if (spread_fd < 0 || ftruncate(spread_fd, SPREAD_SIZE) < 0)
+        fail("memfd_create: %s", strerror(errno));
+    map_spread(NULL, MAP_SHARED);
+}
+
+static void read_profile(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0 || st.st_size == 0)
+        return; /* all is cold: slower, and right */
+    profile = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (profile == MAP_FAILED)
+        fail("%s: %s", path, strerror(errno));
+    profile_size = (size_t)st.st_size;
+    close(fd);
+}
+
+static void write_profile(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+    if (fd < 0 || write(fd, profile, allocations + 1) != (ssize_t)allocations + 1)
+        fail("%s: %s", path, strerror(errno));
+    close(fd);
+}
+
+static int make(int argc, char **argv)
+{
+    int profiling;
+
+    if (argc < 7)
+        fail("usage: launcher image|profile IMAGE PROFILE SEED SEARCH-PATH SCRIPT [ARG...]");
+    profiling = strcmp(argv[1], "profile") == 0;
+    making = 1;
+    clearenv(); /* the image holds nothing of its maker */
+    mallopt(M_MMAP_THRESHOLD, 0); /* libc's own heap far from the image, so that no number looks like a pointer to it */
+    if (profiling)
+        start_profiling();
+    else
+        read_profile(argv[3]);
+    allocate_from_heap();
+    if (PyImport_AppendInittab("nsexec._nsexec", PyInit__nsexec) < 0)
+        fail("no memory");
+    start_interpreter(argv[5], strtoul(argv[4], NULL, 10));
+    run_script(argv[6], argc - 6, argv + 6);
+    if (profiling) {
+        check_python(PyObject_CallNoArgs(image.train));
+        write_profile(argv[3]);
+        _exit(0);
+    }
+    image.train = NULL;
+    warm.used = (warm.used + PAGE - 1) & ~(PAGE - 1);
+    memset(cold.free_blocks, 0, sizeof(cold.free_blocks));
+    memset(warm.free_blocks, 0, sizeof(warm.free_blocks));
+    forget_calls(PyThreadState_Get());
+    refuse_strays();
+    write_image(argv[2]);
+    _exit(0);
+}
+
+/* ---- starting from the image ---- */
 
 /*
  * What Python does with signals at its start: a closed pipe is an error, not a death; an interrupt is an exception unless
@@ -557,7 +754,7 @@ int main(int argc, char **argv)
     PyObject *list, *result;
 
     if (!image.resume)
-        return make_image(argc, argv);
+        return make(argc, argv);
     adopt_thread();
     list = arguments(argc, argv);
     check_python(list);
