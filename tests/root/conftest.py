@@ -1,0 +1,258 @@
+"""What tests on a real kernel share: a sandbox directory, bundles, state roots, and a check that nothing is left.
+
+A Sandbox owns one directory and one name. Everything a test makes lies in the directory or carries the name, so that
+leaks() can tell a test's leftovers from what else runs on the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+CGROUPS = Path("/sys/fs/cgroup")
+Spec = dict[str, Any]
+
+
+class Runtime:
+    """A runtime command with a state root."""
+
+    __slots__ = ("command", "root", "scratch")
+
+    def __init__(self, command: str, root: Path, scratch: Path) -> None:
+        self.command = command
+        self.root = root
+        self.scratch = scratch
+
+    def popen(self, *args: str, out: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> subprocess.Popen[bytes]:
+        """Start the command; its output (and a container's that stays) goes to a file."""
+        with out.open("ab") as file:
+            return subprocess.Popen(
+                [self.command, "--root", str(self.root), *args],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
+                cwd=cwd,
+            )
+
+    def run(self, *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, out: Path | None = None) -> tuple[int, str]:
+        """Status and output of the command."""
+        own = out or self.scratch / f"out-{uuid.uuid4().hex}"
+        with self.popen(*args, out=own, env=env, cwd=cwd) as process:
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return process.returncode, own.read_text(errors="replace")
+
+    def ok(self, *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, out: Path | None = None) -> str:
+        """The output of a command that must succeed."""
+        status, text = self.run(*args, env=env, cwd=cwd, out=out)
+        assert status == 0, f"{args}: status {status}: {text}"
+        return text
+
+    def state(self, name: str) -> Spec:
+        """The container's state."""
+        state: Spec = json.loads(self.ok("state", name))
+        return state
+
+    def status(self, name: str) -> str:
+        """The container's status word."""
+        return str(self.state(name)["status"])
+
+
+class Bundle:
+    """A bundle directory: rootfs and config.json."""
+
+    __slots__ = ("path", "spec")
+
+    def __init__(self, path: Path, spec: Spec) -> None:
+        self.path = path
+        self.spec = spec
+
+    @property
+    def rootfs(self) -> Path:
+        """Its root file system."""
+        return self.path / "rootfs"
+
+    def write(self) -> None:
+        """Put the spec on disk."""
+        (self.path / "config.json").write_text(json.dumps(self.spec))
+
+    def args(self, *args: str) -> None:
+        """What the container runs; writes config.json."""
+        self.spec["process"]["args"] = list(args)
+        self.write()
+
+
+class Sandbox:
+    """The directory and the name that all of one test's things have."""
+
+    __slots__ = ("command", "directory", "name", "roots")
+
+    def __init__(self, command: str, directory: Path) -> None:
+        self.command = command
+        self.directory = directory
+        self.name = directory.name
+        self.roots: list[Runtime] = []
+
+    def runtime(self, command: str | None = None, root: str = "state") -> Runtime:
+        """A runtime on a state root of this sandbox."""
+        runtime = Runtime(command or self.command, self.directory / root, self.directory)
+        self.roots.append(runtime)
+        return runtime
+
+    def rootfs(self, path: Path) -> None:
+        """A root file system with busybox, made at `path`."""
+        busybox = shutil.which("busybox")
+        assert busybox, "busybox-static is not installed"
+        for name in ("bin", "dev", "etc", "proc", "sys", "tmp", "mnt", "root"):
+            (path / name).mkdir(parents=True)
+        shutil.copy(busybox, path / "bin/busybox")
+        for applet in subprocess.check_output([busybox, "--list"], text=True).split():
+            if applet != "busybox":
+                (path / "bin" / applet).symlink_to("busybox")
+        (path / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n")
+        (path / "etc/group").write_text("root:x:0:\nuser:x:1000:\n")
+
+    def bundle(self, name: str = "bundle", spec: Spec | None = None) -> Bundle:
+        """A bundle with a fresh root file system, and `spec` or what the command's `spec` writes."""
+        path = self.directory / name
+        path.mkdir()
+        self.rootfs(path / "rootfs")
+        if spec is None:
+            subprocess.run([self.command, "spec", "--bundle", str(path)], check=True, timeout=60)
+            spec = json.loads((path / "config.json").read_text())
+            spec["process"]["terminal"] = False
+            spec["process"]["args"] = ["sleep", "1000"]
+            spec["linux"]["cgroupsPath"] = f"/{self.name}"
+        bundle = Bundle(path, spec)
+        bundle.write()
+        return bundle
+
+    def leaks(self, within: float = 2.0) -> list[str]:
+        """What is left of the sandbox's containers, looked for until it is gone or the time is up."""
+        end = time.monotonic() + within
+        while (found := self._found()) and time.monotonic() < end:
+            time.sleep(0.05)
+        return found
+
+    def assert_clean(self) -> None:
+        """Nothing is left: no process, mount, cgroup or container directory."""
+        assert not self.leaks()
+
+    def _found(self) -> list[str]:
+        return [*self._processes(), *self._mounts(), *self._cgroups(), *self._containers()]
+
+    def _processes(self) -> Iterator[str]:
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                mounted = f"{self.directory}/" in (entry / "mountinfo").read_text() or f"{self.name}" in (entry / "cgroup").read_text()
+            except OSError:  # it has ended meanwhile, or is a zombie
+                continue
+            if mounted and entry.name != str(os.getpid()):
+                yield f"process {entry.name}: {(entry / 'cmdline').read_bytes()!r}"
+
+    def _mounts(self) -> Iterator[str]:
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            if str(self.directory) in line:
+                yield f"mount {line}"
+
+    def _cgroups(self) -> Iterator[str]:
+        for hierarchy in CGROUPS.iterdir():
+            yield from (f"cgroup {path}" for path in hierarchy.glob(f"**/{self.name}"))
+
+    def _containers(self) -> Iterator[str]:
+        for runtime in self.roots:
+            yield from (f"state {path.parent}" for path in runtime.root.glob("*/state.json"))
+
+    def delete_all(self) -> None:
+        """Every container of every state root."""
+        for runtime in self.roots:
+            for path in runtime.root.glob("*/state.json"):
+                runtime.run("delete", "--force", path.parent.name)
+
+    def scrub(self) -> None:
+        """Remove everything, whatever a failed test has left."""
+        for line in self._processes():
+            os.kill(int(line.split()[1].rstrip(":")), signal.SIGKILL)
+        for line in reversed(list(self._mounts())):
+            subprocess.run(["umount", "-l", line.split()[5]], check=False, capture_output=True)
+        for line in list(self._cgroups()):
+            subprocess.run(["find", line.split()[1], "-depth", "-type", "d", "-exec", "rmdir", "{}", "+"], check=False, capture_output=True)
+
+
+class ConsoleSocket:
+    """The other end of --console-socket: takes one terminal and keeps what it prints."""
+
+    __slots__ = ("message", "output", "path", "thread")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.output = b""
+        self.message = b""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(path))
+        listener.listen()
+        listener.settimeout(60)
+        self.thread = threading.Thread(target=self._receive, args=(listener,))
+        self.thread.start()
+
+    def _receive(self, listener: socket.socket) -> None:
+        with listener, listener.accept()[0] as peer:
+            self.message, fds, _flags, _address = socket.recv_fds(peer, 4096, 4)
+        try:
+            while chunk := os.read(fds[0], 4096):
+                self.output += chunk
+        except OSError:  # EIO: hung up
+            pass
+        finally:
+            os.close(fds[0])
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    """Poll a callable until it is true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "never came true"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def sandbox(pyrunc: str) -> Iterator[Sandbox]:
+    """A sandbox; after the test and a `delete --force` of its containers nothing of them may be left."""
+    directory = Path(tempfile.mkdtemp(prefix="pyrunc-test-"))
+    directory.chmod(0o755)  # containers in a user namespace reach their root as another user
+    sandbox = Sandbox(pyrunc, directory)
+    try:
+        yield sandbox
+        sandbox.delete_all()
+        left = sandbox.leaks()
+    finally:
+        sandbox.scrub()
+        shutil.rmtree(directory, ignore_errors=True)
+    assert not left, left
+
+
+@pytest.fixture
+def runtime(sandbox: Sandbox) -> Runtime:
+    """The command under test on a state root of its own."""
+    return sandbox.runtime()
+
+
