@@ -65,7 +65,7 @@ load helpers
 	writable
 	start_sleeper
 	run_pyrunc -255 exec --cwd /not/there "$CT" pwd
-	expect 'no such file or directory'
+	expect 'chdir to cwd ("/not/there") set in config.json failed: no such file or directory'
 	[[ ! -e rootfs/not ]]
 }
 

@@ -173,8 +173,8 @@ def capability_sets(batch: Batch, masks: capabilities.Masks) -> list[tuple[int, 
 
 def change_directory(batch: Batch, cwd: str) -> Result:
     """chdir, called before and after setuid: that one of the two works is enough, see check_directory()."""
-    moved = batch.call("chdir", sysnr.CHDIR, cwd, path=cwd)
-    batch.tolerate(moved, errno.EACCES, errno.EPERM)
+    moved = batch.call("chdir", sysnr.CHDIR, cwd)
+    batch.tolerate(moved, ANY_ERROR)
     return moved
 
 
