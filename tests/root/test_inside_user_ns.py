@@ -1,0 +1,91 @@
+"""Containers made by root of a user namespace: what podman without root makes of every call of the runtime.
+
+The config names no user namespace then, and neither mknod(2) nor (on cgroup v1) a new cgroup is permitted.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.root.conftest import Runtime, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.root
+
+FIRST = 100000
+INNER = [{"containerID": 0, "hostID": 1, "size": 1000}]
+
+
+class Caller:
+    """Root of a user namespace (uids from FIRST on) that lasts as long as a test."""
+
+    __slots__ = ("process", "runtime")
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.process = subprocess.Popen(["unshare", "--user", "--mount", "--propagation", "private", "sleep", "100"])
+        ours = os.readlink("/proc/self/ns/user")
+        deadline = time.monotonic() + 20
+        while os.readlink(f"/proc/{self.process.pid}/ns/user") == ours:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        for kind in ("uid", "gid"):
+            Path(f"/proc/{self.process.pid}/{kind}_map").write_text(f"0 {FIRST} 65536")
+
+    def run(self, *args: str) -> tuple[int, str]:
+        """Status and output of the command as root inside; through a file, as a container may keep the other end."""
+        out = self.runtime.scratch / "output"
+        enter = ["nsenter", f"--target={self.process.pid}", "--user", "--mount", "--setuid=0", "--setgid=0", "--wd=/"]
+        command = [*enter, self.runtime.command, "--root", str(self.runtime.root), *args]
+        with out.open("wb") as file:
+            done = subprocess.run(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, timeout=60, check=False)
+        return done.returncode, out.read_text()
+
+    def ok(self, *args: str) -> str:
+        """The output of a command that must succeed."""
+        status, text = self.run(*args)
+        assert status == 0, f"{args}: {text}"
+        return text.strip()
+
+
+@pytest.fixture
+def caller(sandbox: Sandbox) -> Iterator[Caller]:
+    """The caller; skips where other users cannot even reach the command."""
+    caller = Caller(sandbox.runtime())
+    try:
+        if caller.run("--version")[0] != 0:
+            pytest.skip("the command lies where other users cannot reach it")
+        yield caller
+    finally:
+        caller.process.kill()
+        caller.process.wait()
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["no-namespace", "nested"])
+def test_life(sandbox: Sandbox, caller: Caller, nested: bool) -> None:
+    bundle = sandbox.bundle()
+    del bundle.spec["linux"]["cgroupsPath"]
+    if nested:
+        bundle.spec["linux"]["namespaces"].append({"type": "user"})
+        bundle.spec["linux"].update(uidMappings=INNER, gidMappings=INNER)
+    bundle.write()
+    for path in [sandbox.directory, *sandbox.directory.rglob("*")]:
+        os.lchown(path, FIRST, FIRST)
+
+    try:
+        caller.ok("run", "--detach", "--bundle", str(bundle.path), "c")
+        assert '"status": "running"' in caller.ok("state", "c")
+        assert {"null", "zero", "full", "tty", "random", "urandom", "ptmx", "fd"} <= set(caller.ok("exec", "c", "ls", "/dev").split())
+        assert caller.ok("exec", "c", "sh", "-c", "echo lost > /dev/null; head -c 3 /dev/zero | wc -c") == "3"
+        assert caller.ok("exec", "c", "id", "-u") == "0"
+    finally:
+        caller.ok("delete", "--force", "c")
+    assert not list(caller.runtime.root.glob("*/state.json"))
