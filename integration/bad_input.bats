@@ -89,7 +89,7 @@ refused() {
 	refused config.json
 	rmdir config.json
 	touch config.json
-	refused EOF
+	refused ''
 	local text
 	for text in '{' '{"a"' '[' '{"process": }' "{'single': 1}" '{"a": 01}' 'nul' '"' $'{"a": "\n"}'; do
 		printf '%s' "$text" >config.json

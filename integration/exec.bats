@@ -75,7 +75,7 @@ process() {
 	start_sleeper
 	run_pyrunc exec "$CT"
 	[[ $status -ne 0 ]]
-	expect 'process args cannot be empty'
+	expect 'args cannot be empty'
 }
 
 @test "exec: no argument at all" {

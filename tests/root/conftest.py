@@ -6,6 +6,7 @@ leaks() can tell a test's leftovers from what else runs on the machine.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -38,7 +39,9 @@ class Runtime:
         self.root = root
         self.scratch = scratch
 
-    def popen(self, *args: str, out: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> subprocess.Popen[bytes]:
+    def popen(
+        self, *args: str, out: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> subprocess.Popen[bytes]:
         """Start the command; its output (and a container's that stays) goes to a file."""
         with out.open("ab") as file:
             return subprocess.Popen(
@@ -50,7 +53,9 @@ class Runtime:
                 cwd=cwd,
             )
 
-    def run(self, *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, out: Path | None = None) -> tuple[int, str]:
+    def run(
+        self, *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, out: Path | None = None
+    ) -> tuple[int, str]:
         """Status and output of the command."""
         own = out or self.scratch / f"out-{uuid.uuid4().hex}"
         with self.popen(*args, out=own, env=env, cwd=cwd) as process:
@@ -163,10 +168,10 @@ class Sandbox:
     def _processes(self) -> Iterator[str]:
         for entry in Path("/proc").glob("[0-9]*"):
             try:
-                mounted = f"{self.directory}/" in (entry / "mountinfo").read_text() or f"{self.name}" in (entry / "cgroup").read_text()
+                ours = self.name in (entry / "mountinfo").read_text() + (entry / "cgroup").read_text()
             except OSError:  # it has ended meanwhile, or is a zombie
                 continue
-            if mounted and entry.name != str(os.getpid()):
+            if ours and entry.name != str(os.getpid()):
                 yield f"process {entry.name}: {(entry / 'cmdline').read_bytes()!r}"
 
     def _mounts(self) -> Iterator[str]:
@@ -176,7 +181,8 @@ class Sandbox:
 
     def _cgroups(self) -> Iterator[str]:
         for hierarchy in CGROUPS.iterdir():
-            yield from (f"cgroup {path}" for path in hierarchy.glob(f"**/{self.name}"))
+            if (hierarchy / self.name).exists():
+                yield f"cgroup {hierarchy / self.name}"
 
     def _containers(self) -> Iterator[str]:
         for runtime in self.roots:
@@ -195,7 +201,9 @@ class Sandbox:
         for line in reversed(list(self._mounts())):
             subprocess.run(["umount", "-l", line.split()[5]], check=False, capture_output=True)
         for line in list(self._cgroups()):
-            subprocess.run(["find", line.split()[1], "-depth", "-type", "d", "-exec", "rmdir", "{}", "+"], check=False, capture_output=True)
+            for path, _dirs, _files in os.walk(line.split()[1], topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(path)
 
 
 class ConsoleSocket:
@@ -254,5 +262,3 @@ def sandbox(pyrunc: str) -> Iterator[Sandbox]:
 def runtime(sandbox: Sandbox) -> Runtime:
     """The command under test on a state root of its own."""
     return sandbox.runtime()
-
-

@@ -50,10 +50,10 @@ sleep 1000
 """
 
 CAPABILITIES = (
-    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST "
-    "NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE "
-    "SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM "
-    "BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
+    "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
+    "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
 ).split()
 
 
@@ -239,7 +239,9 @@ def check_mounts(spec: Spec, pid: int) -> None:
     last = {mount["destination"]: mount for mount in spec["mounts"]}
     for destination, mount in last.items():
         options = set(mount.get("options") or [])
-        assert options & {"ro", "nosuid", "nodev", "noexec"} <= table.flags(destination) | ({"ro"} if mount["type"] == "cgroup" else set()), destination
+        assert options & {"ro", "nosuid", "nodev", "noexec"} <= table.flags(destination) | (
+            {"ro"} if mount["type"] == "cgroup" else set()
+        ), destination
         if options & {"idmap", "ridmap"}:
             check_idmap(spec, Path(f"/proc/{pid}/root{destination}/file"))
         if "bind" not in options and "rbind" not in options:
@@ -307,7 +309,12 @@ def check_limits(spec: Spec, cgroup: str) -> None:
     for key, name in (("limit", "limit_in_bytes"), ("reservation", "soft_limit_in_bytes"), ("swap", "memsw.limit_in_bytes")):
         if memory.get(key):
             assert value("memory", f"memory.{name}") == str(memory[key])
-    for key, controller, name in (("shares", "cpu", "cpu.shares"), ("quota", "cpu", "cpu.cfs_quota_us"), ("period", "cpu", "cpu.cfs_period_us"), ("cpus", "cpuset", "cpuset.cpus")):
+    for key, controller, name in (
+        ("shares", "cpu", "cpu.shares"),
+        ("quota", "cpu", "cpu.cfs_quota_us"),
+        ("period", "cpu", "cpu.cfs_period_us"),
+        ("cpus", "cpuset", "cpuset.cpus"),
+    ):
         if cpu.get(key):
             assert value(controller, name) == str(cpu[key])
     if pids.get("limit"):
@@ -330,7 +337,9 @@ class Running:
         """create and start, as engines do; returns what the probe printed."""
         flags = ["--console-socket", str(self.console.path)] if self.console else []
         pid_file = self.sandbox.directory / "pid"
-        self.runtime.ok("create", "--bundle", str(self.bundle.path), "--pid-file", str(pid_file), *flags, self.name, out=self.out)
+        self.runtime.ok(
+            "create", "--bundle", str(self.bundle.path), "--pid-file", str(pid_file), *flags, self.name, out=self.out
+        )
         self.runtime.ok("start", self.name)
         self.pid = int(pid_file.read_text())
         wait_until(lambda: "the end" in self.text(), 20)

@@ -125,8 +125,12 @@ def test_exec(pair: Pair, state: str) -> None:
         pair.maker.ok("start", NAME)
     pid = pair.maker.state(NAME)["pid"]
     for name in ("pid", "mnt", "net", "ipc", "uts"):
-        assert pair.operator.ok("exec", NAME, "readlink", f"/proc/self/ns/{name}").strip() == os.readlink(f"/proc/{pid}/ns/{name}")
-    assert pair.operator.ok("exec", NAME, "grep", "Cap", "/proc/self/status") == pair.maker.ok("exec", NAME, "grep", "Cap", "/proc/self/status")
+        assert pair.operator.ok("exec", NAME, "readlink", f"/proc/self/ns/{name}").strip() == os.readlink(
+            f"/proc/{pid}/ns/{name}"
+        )
+    assert pair.operator.ok("exec", NAME, "grep", "Cap", "/proc/self/status") == pair.maker.ok(
+        "exec", NAME, "grep", "Cap", "/proc/self/status"
+    )
     assert pair.operator.ok("exec", NAME, "cat", "/proc/self/cgroup") == pair.maker.ok("exec", NAME, "cat", "/proc/self/cgroup")
     assert pair.operator.run("exec", NAME, "sh", "-c", "exit 42")[0] == 42
     assert pair.maker.status(NAME) == state
@@ -135,7 +139,11 @@ def test_exec(pair: Pair, state: str) -> None:
 def test_exec_with_seccomp(pair: Pair) -> None:
     """The saved filter is understood."""
     rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}
-    pair.bundle.spec["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [rule]}
+    pair.bundle.spec["linux"]["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [rule],
+    }
     pair.bundle.write()
     pair.run()
     assert pair.operator.ok("exec", NAME, "grep", "Seccomp:", "/proc/self/status").split() == ["Seccomp:", "2"]
