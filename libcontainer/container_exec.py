@@ -328,7 +328,7 @@ class _Exec:
         batch.close(root)
         channel.run(batch)
         if self._needs_proc():
-            steps.run(channel, [rootfs.private_proc_step(self.slots)], self.slots.scratch)
+            steps.run(channel, [rootfs.private_proc_step(self.slots, sysctls=False)], self.slots.scratch)
         if self.process.get("terminal"):
             self._console(channel)
         batch = Batch()
@@ -379,6 +379,7 @@ class _Exec:
         env, has_home, path = environment.prepare(process.get("env") or [])
         process["env"] = env if has_home else environment.with_home(env, self._home(channel))
         batch = Batch()
+        create.close_finished(batch, self.slots)
         if not self.saved.no_new_keyring:
             process_setup.session_keyring(batch, self.container.id, process, self.slots.proc)
         if process.get("selinuxLabel"):
@@ -424,6 +425,7 @@ class _Exec:
         if not filter_.notify:
             return batch
         batch.op(OP_SYNC, 0, (), "sync")
+        create.close_listener(batch, loaded)
         channel.send(batch)
         self._send_listener(channel.receive(batch)[loaded], filter_)
         channel.go()

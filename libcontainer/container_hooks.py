@@ -8,6 +8,7 @@ from libcontainer import sysnr
 from libcontainer.errors import Error, HookError, strerror
 from libcontainer.jsonfast import dumps
 from libcontainer.program import signal_text, tail
+from libcontainer.process_setup import DEFAULT_UMASK
 from libcontainer.remote import HOOK_STATUS, OP_HOOK, OP_LABEL, Batch, Channel, StepError
 
 TYPE_CHECKING = False
@@ -36,6 +37,7 @@ def run(channel: Channel, plan: Plan, hooks: Sequence[dict[str, Any]], document:
         out, err = memory_file(b""), memory_file(b"")
         try:
             batch = Batch()
+            batch.call("umask", sysnr.UMASK, DEFAULT_UMASK)  # init's own is 0 while it makes nodes
             batch.call("fchdir", sysnr.FCHDIR, plan.slots.root, path=plan.rootfs)
             _hook(batch, hook, hook.get("env") or [], batch.local(stdin), batch.local(out), batch.local(err))
             channel.run(batch)

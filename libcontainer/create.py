@@ -41,6 +41,7 @@ from libcontainer import (
 from libcontainer.cgroup_entry import Entry
 from libcontainer.errors import Error, strerror
 from libcontainer.remote import (
+    ANY_ERROR,
     OP_DETACH,
     OP_EXEC,
     OP_LABEL,
@@ -58,8 +59,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from libcontainer.cgroups import Manager
-    from libcontainer.plan import Plan
-    from libcontainer.remote import Reply
+    from libcontainer.plan import Plan, Slots
+    from libcontainer.remote import Reply, Result
     from libcontainer.seccomp import Filter
 else:
     import _signal
@@ -320,7 +321,7 @@ class Creation:
         plan = self.plan
         return [
             Step("umask", lambda batch: batch.call("umask", sysnr.UMASK, 0)),
-            rootfs.private_proc_step(plan.slots),
+            rootfs.private_proc_step(plan.slots, sysctls=bool(plan.linux.get("sysctl"))),
             *mounts.steps(plan),
             *devices.steps(plan),
         ]
@@ -336,6 +337,8 @@ class Creation:
         late += mounts.late_steps(plan)
         late += [rootfs.pivot_step(plan), rootfs.propagation_step(plan), rootfs.readonly_root_step(plan)]
         late.append(Step("", self._names_and_sysctls))
+        if plan.linux.get("sysctl"):
+            late.append(rootfs.restrict_proc_step(plan.slots))
         return [step for step in late if step is not None]
 
     def _cwd_step(self) -> Talk | None:
@@ -447,6 +450,7 @@ class Creation:
             env = environment.with_home(env, self._home(channel))
         self.plan.process = {**process, "env": env}
         batch = Batch()
+        close_finished(batch, plan.slots)
         if not plan.no_new_keyring:
             process_setup.session_keyring(batch, plan.id, process, plan.slots.proc)
         if process.get("selinuxLabel"):
@@ -468,6 +472,7 @@ class Creation:
         if not filter_.notify:
             return batch
         batch.op(OP_SYNC, 0, (), "sync")
+        close_listener(batch, loaded)
         channel.send(batch)
         self.events.listener(channel.receive(batch)[loaded], self.pidfd, self.pid)
         channel.go()
@@ -498,6 +503,7 @@ class Creation:
         batch.call("write", sysnr.WRITE, fifo, b"0", 1)
         batch.close(fifo)
         batch.close(plan.slots.fifo)
+        batch.close(plan.slots.proc)
         if self._hooks("startContainer"):
             from libcontainer import container_hooks
 
@@ -587,12 +593,24 @@ class Became:
                 log("warning", f"can't raise ambient capability {name}: {strerror(-reply[result])}")
 
 
+def close_finished(batch: Batch, slots: Slots) -> None:
+    """Before init takes the user's ids, and others may look at its descriptors: close all but the procfs and the fifo."""
+    batch.close_range(*slots.scratch)
+    batch.close_range(slots.fifo + 1, CLOSE_ALL)
+
+
+def close_listener(batch: Batch, listener: Result) -> None:
+    """Whoever has the notify descriptor decides what the filter lets through: the container must not get at it."""
+    batch.tolerate(batch.close(listener), ANY_ERROR)  # the filter is in force, for close(2) as well
+
+
 def finish_exec(batch: Batch, path: str, process: dict[str, Any], *, passed: int) -> None:
     """The last calls of all: close everything but what is passed, and execve."""
     argv = batch.vector(process["args"])
     envp = batch.vector(process["env"])
-    batch.op(OP_LABEL, 0, ("pyrunc: cannot close descriptors",), "label")
-    batch.call("close_range", sysnr.CLOSE_RANGE, passed, CLOSE_ALL, 4)  # CLOSE_RANGE_CLOEXEC
+    # All are close-on-exec; but /proc/self/fd/N as args[0] is looked up before that happens (CVE-2024-21626).
+    closed = batch.close_range(passed, CLOSE_ALL)
+    batch.tolerate(closed, ANY_ERROR)  # a seccomp profile may not know it
     messages = process_setup.exec_messages(batch, path)
     batch.op(OP_EXEC, 0, (path, argv, envp, messages), "execve", path)
 

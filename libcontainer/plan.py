@@ -26,7 +26,7 @@ class Slots:
 
     def __init__(self, control: int) -> None:
         base = control + 200
-        self.root, self.proc, self.fifo, self.userns, self.null = range(base, base + 5)
+        self.proc, self.fifo, self.root, self.userns, self.null = range(base, base + 5)
         # What a step opens lies below the slots, and is closed after it.
         self.scratch = (control + 1, base - 1)
 

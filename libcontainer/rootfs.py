@@ -80,9 +80,10 @@ def parent_mount(path: str) -> str:
         return next((_unescape(line.split()[4]) for line in lines if line.split(None, 1)[0] == wanted), "/")
 
 
-def private_proc_step(slots: Slots) -> Step:
+def private_proc_step(slots: Slots, *, sysctls: bool) -> Step:
     """A procfs that only we have, as descriptor `slots.proc`: what is written there cannot be redirected by the image
-    (CVE-2025-52881). Where no new one may be mounted the host's is cloned, and checked."""
+    (CVE-2025-52881). Where no new one may be mounted the host's is cloned, and checked. Without `sysctls` it holds
+    nothing but processes."""
     clone = [False]
 
     def emit(batch: Batch) -> None:
@@ -92,8 +93,7 @@ def private_proc_step(slots: Slots) -> Step:
             batch.call("fstatfs", sysnr.FSTATFS, proc, place)
             batch.expect(place, 0, 8, PROC_SUPER_MAGIC, errno.EINVAL)
         else:
-            context = batch.fsopen("proc")
-            proc = batch.fsmount(context, 0, "proc")
+            proc = _new_proc(batch, sysctls=sysctls)
         batch.call("dup3", sysnr.DUP3, proc, slots.proc, os.O_CLOEXEC)
 
     def repair(_channel: Channel, err: StepError) -> bool:
@@ -103,6 +103,30 @@ def private_proc_step(slots: Slots) -> Step:
         return True
 
     return Step("error preparing a private procfs", emit, repair=repair)
+
+
+def _new_proc(batch: Batch, *, sysctls: bool) -> Argument:
+    context = batch.fsopen("proc")
+    if not sysctls:
+        batch.fsconfig(context, "subset", "pid")  # proc(5)
+    return batch.fsmount(context, 0, "proc")
+
+
+def restrict_proc_step(slots: Slots) -> Step:
+    """When the sysctls are written: nothing but processes in the private procfs either. A created init keeps it open, where
+    a process of the same user finds it (/proc/PID/fd), and it has no masked and no read-only paths."""
+    refused = [False]
+
+    def emit(batch: Batch) -> None:
+        if not refused[0]:
+            batch.call("dup3", sysnr.DUP3, _new_proc(batch, sysctls=False), slots.proc, os.O_CLOEXEC)
+
+    def repair(_channel: Channel, err: StepError) -> bool:
+        """Then ours is a clone of what the caller sees: the container's root may write no more in it than the caller."""
+        refused[0] = err.errno == errno.EPERM
+        return refused[0]
+
+    return Step("error restricting the private procfs", emit, repair=repair)
 
 
 # -- masked and read-only paths
