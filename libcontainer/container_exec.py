@@ -10,8 +10,7 @@ import errno
 import os
 
 from libcontainer import (
-    create,
-    environment,
+    child,
     faults,
     namespaces,
     process_setup,
@@ -20,10 +19,11 @@ from libcontainer import (
     sysnr,
 )
 from libcontainer.cgroup_entry import Entry
+from libcontainer.ending import Ending
 from libcontainer.errors import ContainerNotRunning, Error
 from libcontainer.plan import Slots
 from libcontainer.process import Process
-from libcontainer.remote import AT_FDCWD, OP_DETACH, OP_SYNC, Batch, Channel, StepError
+from libcontainer.remote import AT_FDCWD, Batch, Channel, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def execute(
     ignore_paused: bool,
 ) -> Process:
     """Start `process` in the container; it is our child, and runs when this returns."""
-    create.check_open(stdio)
+    child.check_open(stdio)
     _check(container, process, ignore_paused)
     run = _Exec(container, process, stdio, cgroup)
     try:
@@ -170,10 +170,10 @@ class _Exec:
         if self.channel is not None:
             self.channel.close()
         if self.pidfd >= 0:
-            create.kill(self.pidfd)
+            child.kill(self.pidfd)
         for pid in (self.stage0, self.entry.pid):
             if pid:
-                create.reap(pid)
+                child.reap(pid)
 
     def close(self) -> None:
         for socket in self.sockets:
@@ -190,7 +190,7 @@ class _Exec:
 
     def _join(self, channel: Channel) -> None:
         """All namespaces at once by init's pidfd (Linux 5.8); mixed owners need them one by one."""
-        create.not_dumpable(channel)
+        child.not_dumpable(channel)
         kinds = [entry["type"] for entry in self.saved.namespaces]
         if not kinds:
             return
@@ -238,7 +238,7 @@ class _Exec:
         sent = self.entry.send_clone(channel, 0, place)
         self.pid = self.entry.receive_clone(channel, 0, sent)
         self.pidfd = os.pidfd_open(self.pid)
-        create.reap(self.stage0)
+        child.reap(self.stage0)
         self.stage0 = 0
 
     def _enter_cgroup(self, channel: Channel) -> None:
@@ -293,12 +293,12 @@ class _Exec:
         if affinity.get("final"):
             self._set_affinity(self.pid, affinity["final"], "final")
         elif not affinity.get("initial"):
-            create.reset_affinity(self.pid)
+            child.reset_affinity(self.pid)
         score = self.saved.oom_score_adj
         if score is not None:
-            create.write_oom_score(self.pid, score)
+            child.write_oom_score(self.pid, score)
         if not self.process.get("terminal"):
-            create.own_stdio(self.stdio[:3], self._host_uid())
+            child.own_stdio(self.stdio[:3], self._host_uid())
         if self.pidfd_peer is not None:
             from libcontainer import console
 
@@ -327,6 +327,8 @@ class _Exec:
         batch.call("dup3", sysnr.DUP3, root, self.slots.root, os.O_CLOEXEC)
         batch.close(root)
         channel.run(batch)
+        if not self.saved.has_namespace("mount"):
+            self._change_root(channel)
         if self._needs_proc():
             steps.run(channel, [rootfs.private_proc_step(self.slots, sysctls=False)], self.slots.scratch)
         if self.process.get("terminal"):
@@ -345,57 +347,39 @@ class _Exec:
             rlimits.apply(self.pid, rlimits.parse(self.process["rlimits"]))
         faults.point("exec.configured")
 
+    def _change_root(self, channel: Channel) -> None:
+        """Without a mount namespace to join, the root is that of the host, and the container's is a chroot(2) in it."""
+        batch = Batch()
+        root = batch.openat2(AT_FDCWD, self.saved.rootfs, os.O_PATH | os.O_DIRECTORY)
+        batch.call("fchdir", sysnr.FCHDIR, root, path=self.saved.rootfs)
+        batch.call("chroot", sysnr.CHROOT, ".", path=self.saved.rootfs)
+        batch.call("dup3", sysnr.DUP3, root, self.slots.root, os.O_CLOEXEC)
+        batch.close(root)
+        channel.run(batch)
+
     def _needs_proc(self) -> bool:
         return bool(self.process.get("apparmorProfile") or self.process.get("selinuxLabel"))
 
     def _console(self, channel: Channel) -> None:
         from libcontainer import pty
-        from libcontainer.console import winsize
 
-        size = winsize(self.process.get("consoleSize"))
-        uid = self.process["user"].get("uid", 0)
-        master, name = pty.allocate(channel, self.slots.root, size=size, uid=uid, on_console=False)
-        try:
-            if self.console is None:
-                raise Error("the process has a terminal, but nothing receives the console")
-            self.console(master, name)
-        finally:
-            os.close(master)
+        pty.hand_over(channel, self.slots.root, self.process, self.console, on_console=False)
 
     def _finish(self, channel: Channel) -> None:
-        path = self._credentials(channel)
-        batch = Batch()
-        late = self._filter() if self.process.get("noNewPrivileges") else None
-        if late:
-            channel.run(self._load_seccomp(channel, batch, late))
-            batch = Batch()
-        batch.op(OP_DETACH, 0, (), "detach")
-        create.finish_exec(batch, path, self.process, passed=len(self.stdio))
         self.container.log("debug", "setns_init: about to exec")
-        channel.send(batch)
-
-    def _credentials(self, channel: Channel) -> str:
-        process = self.process
-        env, has_home, path = environment.prepare(process.get("env") or [])
-        process["env"] = env if has_home else environment.with_home(env, self._home(channel))
-        batch = Batch()
-        create.close_finished(batch, self.slots)
-        if not self.saved.no_new_keyring:
-            process_setup.session_keyring(batch, self.container.id, process, self.slots.proc)
-        if process.get("selinuxLabel"):
-            process_setup.selinux(batch, process["selinuxLabel"], self.slots.proc)
-        early = None if process.get("noNewPrivileges") else self._filter()
-        if early:
-            batch = self._load_seccomp(channel, batch, early)
-        log = self.container.log
-        became = create.become_user(batch, process, set_groups=self._may_set_groups(), userns=self.userns, log=log)
-        if process.get("apparmorProfile"):
-            process_setup.apparmor(batch, process["apparmorProfile"], self.slots.proc)
-        lookup = process_setup.Lookup(batch, process["args"][0], path)
-        reply = channel.run(batch)
-        became.check(reply, log)
-        lookup.check_cwd(reply)
-        return lookup.result(reply)
+        ending = Ending(
+            self.process,
+            self.slots,
+            passed=len(self.stdio),
+            keyring=None if self.saved.no_new_keyring else self.container.id,
+            seccomp=self._filter(),
+            userns=self.userns,
+            set_groups=self._may_set_groups(),
+            hand_over=self._send_listener,
+            log=self.container.log,
+            late_apparmor=self.process.get("apparmorProfile"),
+        )
+        ending.run(channel)
 
     def _may_set_groups(self) -> bool:
         if self.saved.rootless_euid or not self.userns:
@@ -404,41 +388,18 @@ class _Exec:
 
         return not user_ns.setgroups_denied(self.pid)
 
-    def _home(self, channel: Channel) -> str | None:
-        from libcontainer import inroot, passwd
-
-        fd = inroot.open_file(channel, self.slots.root, "etc/passwd")
-        if fd is None:
-            return None
-        try:
-            return passwd.home_of(fd, self.process["user"].get("uid", 0))
-        finally:
-            os.close(fd)
-
     def _filter(self) -> seccomp.Filter | None:
         profile = self.saved.seccomp
         return seccomp.load(profile, os.path.join(self.container.root, ".seccomp")) if profile else None
 
-    def _load_seccomp(self, channel: Channel, batch: Batch, filter_: seccomp.Filter) -> Batch:
-        loaded = process_setup.seccomp(batch, filter_)
-        self.container.log("debug", f"seccomp filter flags: {filter_.flags}")
-        if not filter_.notify:
-            return batch
-        batch.op(OP_SYNC, 0, (), "sync")
-        create.close_listener(batch, loaded)
-        channel.send(batch)
-        self._send_listener(channel.receive(batch)[loaded], filter_)
-        channel.go()
-        channel.receive(batch)
-        return Batch()
-
-    def _send_listener(self, fd: int, filter_: seccomp.Filter) -> None:
+    def _send_listener(self, fd: int) -> None:
         from libcontainer import syscalls
 
+        profile = self.saved.seccomp or {}
         ours = syscalls.pidfd_getfd(self.pidfd, fd)
         try:
             state = self.container.hook_state("running", self.container.state.init_process_pid)
-            metadata = filter_.listener_metadata
-            seccomp.send_listener(filter_.listener_path, ours, state, self.pid, metadata)
+            metadata = profile.get("listenerMetadata") or ""
+            seccomp.send_listener(profile.get("listenerPath") or "", ours, state, self.pid, metadata)
         finally:
             os.close(ours)

@@ -1,6 +1,7 @@
 """tmpcopyup: a tmpfs that starts with what the image has at its place.
 
 Python copies from one descriptor to another; both come from init, so no path of the image is resolved on the host.
+Only the content of files is copied by init: its memory is then the container's, under the container's limit.
 """
 
 from __future__ import annotations
@@ -8,16 +9,19 @@ from __future__ import annotations
 import os
 import stat
 
-from libcontainer import inroot
+from libcontainer import inroot, sysnr
+from libcontainer.errors import Error
 from libcontainer.mounts import Mount, attach, detached_tmpfs, labelled, make_target, target_mode
 from libcontainer.remote import Batch, Channel
 from libcontainer.syscalls import RESOLVE_IN_ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from libcontainer.plan import Plan
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 30
 
 
 def mount(channel: Channel, plan: Plan, entry: Mount) -> None:
@@ -31,7 +35,9 @@ def mount(channel: Channel, plan: Plan, entry: Mount) -> None:
     batch.send_back(batch.openat2(plan.slots.root, entry.target, flags, resolve=RESOLVE_IN_ROOT))
     detached, source = channel.run(batch).fds
     try:
-        _copy_directory(source, detached)
+        _Copy(channel).directory(source, detached)
+    except RecursionError:
+        raise Error("directories are nested too deeply to be copied") from None
         batch = Batch()
         attach(batch, plan, entry, batch.local(detached))
         channel.run(batch)
@@ -40,45 +46,62 @@ def mount(channel: Channel, plan: Plan, entry: Mount) -> None:
         os.close(source)
 
 
-def _copy_directory(source: int, target: int) -> None:
-    for name in os.listdir(source):
-        info = os.stat(name, dir_fd=source, follow_symlinks=False)
-        _copy_entry(source, target, name, info)
+class _Copy:
+    """Copies what lies below one directory into another."""
+
+    __slots__ = ("_channel",)
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def directory(self, source: int, target: int) -> None:
+        for name in os.listdir(source):
+            info = os.stat(name, dir_fd=source, follow_symlinks=False)
+            self._entry(source, target, name, info)
+
+    def _entry(self, source: int, target: int, name: str, info: os.stat_result) -> None:
+        mode = info.st_mode
+        if stat.S_ISLNK(mode):
+            os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+        elif stat.S_ISDIR(mode):
+            os.mkdir(name, 0o700, dir_fd=target)
+            _below(source, target, name, os.O_RDONLY | os.O_DIRECTORY, os.O_RDONLY | os.O_DIRECTORY, self.directory)
+        elif stat.S_ISREG(mode):
+            _below(source, target, name, os.O_RDONLY, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._content)
+        else:
+            os.mknod(name, mode, info.st_rdev, dir_fd=target)
+        os.chown(name, info.st_uid, info.st_gid, dir_fd=target, follow_symlinks=False)
+        if not stat.S_ISLNK(mode):
+            os.chmod(name, stat.S_IMODE(mode), dir_fd=target)
+            os.utime(name, ns=(info.st_atime_ns, info.st_mtime_ns), dir_fd=target)
+
+    def _content(self, source: int, target: int) -> None:
+        while self._send(source, target):
+            pass
+
+    def _send(self, source: int, target: int) -> int:
+        """One sendfile(2) of init: how much it copied."""
+        batch = Batch()
+        to, origin = batch.local(target), batch.local(source)
+        sent = batch.call("sendfile", sysnr.SENDFILE, to, origin, 0, _CHUNK)
+        for fd in (to, origin):
+            batch.close(fd)
+        return self._channel.run(batch)[sent]
 
 
-def _copy_entry(source: int, target: int, name: str, info: os.stat_result) -> None:
-    mode = info.st_mode
-    if stat.S_ISLNK(mode):
-        os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
-    elif stat.S_ISDIR(mode):
-        os.mkdir(name, 0o700, dir_fd=target)
-        _below(source, target, name, os.O_RDONLY | os.O_DIRECTORY, os.O_RDONLY | os.O_DIRECTORY, _copy_directory)
-    elif stat.S_ISREG(mode):
-        _below(source, target, name, os.O_RDONLY, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _copy_content)
-    else:
-        os.mknod(name, mode, info.st_rdev, dir_fd=target)
-    os.chown(name, info.st_uid, info.st_gid, dir_fd=target, follow_symlinks=False)
-    if not stat.S_ISLNK(mode):
-        os.chmod(name, stat.S_IMODE(mode), dir_fd=target)
-        os.utime(name, ns=(info.st_atime_ns, info.st_mtime_ns), dir_fd=target)
-
-
-def _below(source: int, target: int, name: str, read: int, write: int, copy: object) -> None:
+def _below(
+    source: int, target: int, name: str, read: int, write: int, copy: Callable[[int, int], None]
+) -> None:
     """Open `name` on both sides, never through a symlink and never blocking, and copy."""
     always = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     from_fd = os.open(name, read | always, dir_fd=source)
     try:
         to_fd = os.open(name, write | always, 0o600, dir_fd=target)
         try:
-            copy(from_fd, to_fd)  # type: ignore[operator]
+            copy(from_fd, to_fd)
             for attribute in os.listxattr(from_fd):
                 os.setxattr(to_fd, attribute, os.getxattr(from_fd, attribute))
         finally:
             os.close(to_fd)
     finally:
         os.close(from_fd)
-
-
-def _copy_content(source: int, target: int) -> None:
-    while os.sendfile(target, source, None, _CHUNK):
-        pass

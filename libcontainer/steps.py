@@ -7,7 +7,7 @@ that step; else the step words the error.
 
 from __future__ import annotations
 
-from libcontainer.errors import Error
+from libcontainer.errors import Error, InitError
 from libcontainer.remote import CONTINUE, MAX_FDS, Batch, Channel, StepError
 
 TYPE_CHECKING = False
@@ -125,6 +125,8 @@ def _receive(channel: Channel, sent: list[tuple[Batch, list[int]]]) -> tuple[int
 def _talk(channel: Channel, step: Talk) -> None:
     try:
         step.talk(channel)
+    except InitError:
+        raise  # why it died is for the caller to find out
     except (OSError, Error) as err:
         raise (Error(step.what) if step.what else err) from (err if step.what else err.__cause__)
 
