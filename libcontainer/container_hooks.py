@@ -7,8 +7,8 @@ import os
 from libcontainer import sysnr
 from libcontainer.errors import Error, HookError, strerror
 from libcontainer.jsonfast import dumps
-from libcontainer.program import signal_text, tail
 from libcontainer.process_setup import DEFAULT_UMASK
+from libcontainer.program import signal_text, tail
 from libcontainer.remote import HOOK_STATUS, OP_HOOK, OP_LABEL, Batch, Channel, StepError
 
 TYPE_CHECKING = False
