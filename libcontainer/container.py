@@ -17,7 +17,7 @@ import os
 from libcontainer import cgroups
 from libcontainer.errors import ContainerNotExist, ContainerNotRunning, Error
 from libcontainer.saved_config import SavedConfig
-from libcontainer.state import State, check_id
+from libcontainer.state import State, check_id, process_start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -269,6 +269,20 @@ class Container:
             with Process(self.state.init_process_pid) as init:
                 self._exit_code = init.wait()
         return self._exit_code
+
+    def reap(self) -> None:
+        """Take note of the end of an init that is our child: it shall not stay as a zombie."""
+        pid = self.state.init_process_pid
+        if self._exit_code is not None or process_start_time(pid) != self.state.init_process_start:
+            return
+        try:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if ended:
+            from libcontainer.process import exit_code
+
+            self._exit_code = exit_code(status)
 
     def delete(self, *, force: bool = False) -> None:
         """Remove the container and all that belongs to it; a running one only with `force`."""

@@ -47,6 +47,7 @@ def _kill(container: Container) -> None:
 def destroy(container: Container) -> None:
     """Remove a container whose init has ended (or never was)."""
     faults.point("delete.killed")
+    container.reap()
     _kill_leftovers(container)
     container.cgroup.delete()
     faults.point("delete.cgroup")

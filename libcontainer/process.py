@@ -14,6 +14,12 @@ else:
 WALL = 0x40000000  # __WALL, sys/wait.h
 
 
+def exit_code(status: int) -> int:
+    """Of a wait status: 128+N if signal N was the end."""
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
 class Process:
     """pid of the host, and a pidfd that cannot come to mean another process."""
 
@@ -29,8 +35,7 @@ class Process:
         """Wait for its end: the exit code, 128+N if signal N ended it."""
         if self._status is None:
             _, self._status = os.waitpid(self.pid, WALL)
-        code = os.waitstatus_to_exitcode(self._status)
-        return code if code >= 0 else 128 - code
+        return exit_code(self._status)
 
     def signal(self, signum: int) -> None:
         """Send a signal; ProcessLookupError if it has ended."""
