@@ -104,7 +104,8 @@ load helpers
 }
 
 @test "create: /dev/null as stdio is the container's own node" {
-	script 'for f in /proc/1/fd/0 /proc/1/fd/1 /proc/1/fd/2 /dev/null; do stat -Lc "%d:%i" $f >>/tmp/out; done'
+	# In a process of its own: the shell may run stat itself, with its own descriptor 1 redirected.
+	script '(for f in /proc/1/fd/0 /proc/1/fd/1 /proc/1/fd/2 /dev/null; do stat -Lc "%d:%i" $f; done >/tmp/out) & wait'
 	writable
 	pyrunc run -d "$CT" </dev/null >/dev/null 2>&1 3>&-
 	wait_for_state "$CT" stopped

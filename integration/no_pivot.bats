@@ -41,3 +41,18 @@ load helpers
 	expect 'rootfsPropagation of [r]private is not safe without pivot_root'
 	nothing_left "$CT"
 }
+
+@test "no-pivot: a procfs of the host that is covered by another mount" {
+	script 'echo started'
+	run_command -0 unshare -m sh -c 'mkdir -p one/proc && mount -t proc proc one/proc && mount -t tmpfs none one &&
+		exec "$PYRUNC" --root "$ROOT" run --no-pivot "$CT"'
+	expect_only started
+}
+
+# newer than runc 1.1
+@test "no-pivot: the same, with a directory where the procfs was" {
+	script 'echo started'
+	run_command -0 unshare -m sh -c 'mkdir -p one/proc && mount -t proc proc one/proc && mount -t tmpfs none one && mkdir one/proc &&
+		exec "$PYRUNC" --root "$ROOT" run --no-pivot "$CT"'
+	expect_only started
+}

@@ -23,6 +23,8 @@ receiver() { # receiver [SIGNAL]
 	receiver 9
 	sleeper
 	run_detached -0 run -d --pidfd-socket "$BUNDLE/pidfd.sock" "$CT"
+	expect_state "$CT" running
+	touch pidfd.go
 	wait
 	wait_for_state "$CT" stopped
 }

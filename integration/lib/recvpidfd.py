@@ -2,7 +2,7 @@
 
 usage: recvpidfd.py SOCKET FILE [SIGNAL]
 
-Writes "PAYLOAD PID" to FILE; with SIGNAL sends that signal by the descriptor.
+Writes "PAYLOAD PID" to FILE; with SIGNAL waits for FILE.go, then sends that signal by the descriptor.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import time
 
 
 def pid_of(fd: int) -> str:
@@ -31,6 +32,8 @@ def main() -> None:
         file.write(f"{data.decode()} {pid_of(fd)}")
     os.rename(target + ".new", target)
     for number in signals:
+        while not os.path.exists(target + ".go"):
+            time.sleep(0.02)
         signal.pidfd_send_signal(fd, int(number))
 
 
