@@ -2,8 +2,8 @@
 
     launcher image|profile IMAGE PROFILE SEED PATHS image.py SEARCH-PATH LIB-DYNLOAD CODE PROGRAM
 
-SEARCH-PATH is what sys.path will begin with, CODE our compiled modules, PROGRAM a static one for train(). No module may keep at import what differs from
-process to process (environ, cwd, ids, time): the image would freeze it.
+SEARCH-PATH is what sys.path will begin with, CODE our compiled modules, PROGRAM a static one for train(). No module may
+keep at import what differs from process to process (environ, cwd, ids, time): the image would freeze it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any
 
-    # the launcher's
-    profile_fork: Callable[[Callable[[list[str]], None], list[str]], None]
 
 making = True
 
@@ -250,7 +248,8 @@ def _rewrite(config: str) -> None:
 
 
 def _rehearse(work: str, *arguments: str) -> None:
-    profile_fork(_quietly, ["pyrunc", "--root", os.path.join(work, "root"), *arguments])
+    fork: Callable[[Callable[[list[str]], None], list[str]], None] = globals()["profile_fork"]  # the launcher's
+    fork(_quietly, ["pyrunc", "--root", os.path.join(work, "root"), *arguments])
 
 
 def _quietly(argv: list[str]) -> None:

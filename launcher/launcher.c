@@ -304,7 +304,7 @@ static void *object_realloc(void *context, void *old, size_t size)
     void *p;
 
     if (old && !in_heap(old))
-        return __real_realloc(old, size);
+        return __real_realloc(old, size ? size : 1); /* to C, realloc(p, 0) is free(p); to Python it is not */
     if (old && size <= payload(old))
         return old;
     p = object_malloc(context, size);
@@ -574,14 +574,29 @@ static void map_spread(void *where, int flags)
         fail("mmap: %s", strerror(errno));
 }
 
-/* Whether this process has touched the page; the kernel's Documentation/admin-guide/mm/pagemap.rst. */
-static int touched(int pagemap, const char *page)
+/* Whether this process has touched a page or a block; the kernel's Documentation/admin-guide/mm/pagemap.rst. */
+static int page_touched(int pagemap, const char *page)
 {
     const uint64_t present = 1ULL << 63;
     off_t offset = (off_t)((ElfW(Addr))page / PAGE * sizeof(uint64_t));
     uint64_t entry;
 
     return pread(pagemap, &entry, sizeof(entry), offset) == sizeof(entry) && (entry & present);
+}
+
+static int touched(int pagemap, const char *slot)
+{
+    size_t i, size;
+
+    if (page_touched(pagemap, slot))
+        return 1;
+    /* Not by the mapping: that would touch it. */
+    if (pread(spread_fd, &size, sizeof(size), slot - spread + (off_t)sizeof(size)) != sizeof(size))
+        return 0;
+    for (i = PAGE; i < size + 16; i += PAGE)
+        if (page_touched(pagemap, slot + i))
+            return 1;
+    return 0;
 }
 
 /* A slot's number is that of the block that begins in it. */
@@ -612,6 +627,7 @@ static PyObject *profile_fork(PyObject *self, PyObject *arguments)
         waitpid(pid, NULL, 0);
         Py_RETURN_NONE;
     }
+    alarm(30); /* a build must not hang on this */
     making = 0;
     map_spread(spread, MAP_PRIVATE | MAP_FIXED);
     adopt_thread();

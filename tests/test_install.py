@@ -211,14 +211,59 @@ def test_the_image_holds_nothing_of_the_process_that_made_it(checkout: Path, tmp
     for number in ("1", "2"):
         image = tmp_path / f"image{number}"
         version = f"/usr/lib/python{sys.version_info[0]}.{sys.version_info[1]}"
-        script = (TOP / "launcher/image.py", checkout, f"{version}/lib-dynload", build / "code")
+        arguments = ("image", image, "", "7", version, TOP / "launcher/image.py")
+        script = (checkout, f"{version}/lib-dynload", build / "code", checkout / "nsexec/src/init")
         surroundings = {"NUMBER": number * 1000 * int(number)}
-        result = run(build / "launcher", image, "7", version, *script, env=surroundings, cwd=tmp_path)
+        result = run(build / "launcher", *arguments, *script, env=surroundings, cwd=tmp_path)
         assert result.returncode == 0, result.stderr
         images.append(image.read_bytes())
         time.sleep(0.01)
     differing = sum(a != b for a, b in zip(*images, strict=True))
     assert differing == 0
+
+
+# Grows, shrinks to nothing, and frees: objects of the image, small ones, large ones, from threads too.
+EXERCISE = """
+kept = [[0] * n for n in range(300)]
+
+def train(): pass
+
+def resume(argv, interruptible):
+    import gc, json, os, random, threading
+    random.seed(1)
+    for _ in range(60000):
+        victim = random.choice(kept)
+        what = random.randrange(5)
+        if what == 0: kept.append([0] * random.randrange(300))
+        elif what == 1: victim.extend(range(random.randrange(200)))
+        elif what == 2: del victim[random.randrange(len(victim) + 1):]
+        elif what == 3:
+            while victim: victim.pop()
+        else: kept[random.randrange(len(kept))] = json.loads(json.dumps([str(len(kept)), [len(victim)]]))
+    text = bytearray()
+    for n in range(2000): text += bytes(n)
+    done = []
+    work = lambda: done.append(sorted(map(str, range(20000)))[-1])
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    gc.enable(); gc.collect()
+    os.write(1, f"{len(text)} {done}".encode())
+    return 3
+"""
+
+
+def test_the_launcher_s_memory_serves_a_program(checkout: Path, tmp_path: Path) -> None:
+    """The image's heap, its own allocator and libc's, mixed: every pointer goes back to where it came from."""
+    launcher = checkout / "build" / "launcher"
+    if not launcher.exists():
+        pytest.skip("there is no launcher here")
+    (tmp_path / "exercise.py").write_text(EXERCISE)
+    version = f"/usr/lib/python{sys.version_info[0]}.{sys.version_info[1]}"
+    made = run(launcher, "image", tmp_path / "image", "", "7", f"{version}:{version}/lib-dynload", tmp_path / "exercise.py")
+    assert made.returncode == 0, made.stderr
+    result = run(tmp_path / "image")
+    assert (result.returncode, result.stdout) == (3, "1999000 ['9999', '9999', '9999', '9999']"), result.stderr
 
 
 @pytest.mark.slow
