@@ -7,7 +7,8 @@ import os
 
 from libcontainer import cgroups, config, faults, seccomp
 from libcontainer import spec as oci_spec
-from libcontainer.create import Creation, Events, check_open
+from libcontainer.child import check_open
+from libcontainer.create import Creation, Events
 from libcontainer.errors import ContainerExists, Error, InitError, SyscallError
 from libcontainer.namespaces import paths_of
 from libcontainer.plan import Plan
@@ -360,6 +361,7 @@ class _Make(Events):
             self.fifo = -1
         if self.creation is not None:
             self.creation.close()
+            self.creation = None  # it refers to us: what both hold open would stay until the garbage collector comes
 
     def roll_back(self) -> None:
         """Undo, in reverse; an error in here must not hide the one that brought us here."""

@@ -23,12 +23,10 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 
 from libcontainer import (
-    capabilities,
+    child,
     devices,
-    environment,
     faults,
     mounts,
     namespaces,
@@ -39,13 +37,9 @@ from libcontainer import (
     sysnr,
 )
 from libcontainer.cgroup_entry import Entry
-from libcontainer.errors import Error, strerror
+from libcontainer.ending import Ending
 from libcontainer.remote import (
-    ANY_ERROR,
-    OP_DETACH,
-    OP_EXEC,
     OP_LABEL,
-    OP_SYNC,
     Batch,
     Channel,
 )
@@ -54,16 +48,14 @@ from libcontainer.syscalls import RESOLVE_IN_ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal as _signal
     from collections.abc import Callable
     from typing import Any
 
     from libcontainer.cgroups import Manager
-    from libcontainer.plan import Plan, Slots
-    from libcontainer.remote import Reply, Result
+    from libcontainer.plan import Plan
     from libcontainer.seccomp import Filter
 else:
-    import _signal
+    pass
 
 SIOCSIFFLAGS = 0x8914
 IFF_UP = 1
@@ -134,10 +126,10 @@ class Creation:
         if self.channel is not None:
             self.channel.close()
         if self.pidfd >= 0:
-            kill(self.pidfd)
+            child.kill(self.pidfd)
         for pid in (self.stage0, self.entry.pid):
             if pid:
-                reap(pid)
+                child.reap(pid)
 
     def close(self) -> None:
         if self.pidfd >= 0:
@@ -155,7 +147,7 @@ class Creation:
             self.log("debug", "nsexec container setup")
             faults.point("create.spawned")
             if opened:
-                not_dumpable(channel)
+                child.not_dumpable(channel)
                 namespaces.join(channel, opened)
         finally:
             namespaces.close_all(opened)
@@ -178,7 +170,7 @@ class Creation:
         lines = "".join(
             f"{clock} {value.get('secs', 0)} {value.get('nanosecs', 0)}\n" for clock, value in offsets.items()
         )
-        _write(f"/proc/{self.stage0}/timens_offsets", lines, "linux.timeOffsets")
+        child.write(f"/proc/{self.stage0}/timens_offsets", lines, "linux.timeOffsets")
         return done
 
     def _unshare(self, channel: Channel, flags: int) -> None:
@@ -187,11 +179,8 @@ class Creation:
         channel.run(batch)
 
     def _clone(self, channel: Channel, unshared: int) -> None:
-        """Start the clone, make the cgroup meanwhile, and learn the pid.
-
-        The cgroup namespace comes later: its root is where init is at that moment, which must be the container's cgroup.
-        """
-        flags = self.plan.new & ~unshared & ~namespaces.CLONE_NEWCGROUP
+        """Start the clone, make the cgroup meanwhile, and learn the pid."""
+        flags = self.plan.new & ~unshared & ~self._made_by_init()
         sent = self.entry.send_clone(channel, flags, self.events.cgroup_for_clone())
         try:
             self.events.make_cgroup()
@@ -201,7 +190,7 @@ class Creation:
         finally:
             self.pid = self.entry.receive_clone(channel, flags, sent)
         self.pidfd = os.pidfd_open(self.pid)
-        reap(self.stage0)
+        child.reap(self.stage0)
         self.stage0 = 0
         self.log("debug", "child process in init()", pid=self.pid)
         faults.point("create.cloned")
@@ -210,6 +199,12 @@ class Creation:
         elif self.plan.joined("user") is not None:
             self._adopt_maps()
         faults.point("create.mapped")
+
+    def _made_by_init(self) -> int:
+        """Namespaces that come later. The root of a cgroup namespace is where init is at that moment, which must be the
+        container's cgroup; the message queues of an ipc namespace belong to who makes it, which must be a mapped user."""
+        late = namespaces.CLONE_NEWCGROUP | (namespaces.CLONE_NEWIPC if self.plan.userns else 0)
+        return self.plan.new & late
 
     def _write_maps(self, pid: int) -> None:
         from libcontainer import user_ns
@@ -233,17 +228,17 @@ class Creation:
 
     def _place(self) -> None:
         """Cgroup, oom score and affinity, before init does anything."""
-        reset_affinity(self.pid)
+        child.reset_affinity(self.pid)
         score = self.plan.process.get("oomScoreAdj")
         if score is not None:
-            write_oom_score(self.pid, score)
+            child.write_oom_score(self.pid, score)
         self._own_stdio()
         self.events.spawned(self.pid)
 
     def _own_stdio(self) -> None:
         """stdio belongs to the user, so that it can reopen it (/dev/stdout)."""
         if not self.plan.process.get("terminal"):
-            own_stdio(self.stdio[:3], self.plan.host_uid(self.plan.process["user"].get("uid", 0)))
+            child.own_stdio(self.stdio[:3], self.plan.host_uid(self.plan.process["user"].get("uid", 0)))
 
     # -- mounts and the rest of the set-up
 
@@ -284,8 +279,8 @@ class Creation:
         if plan.userns:
             batch.call("setresgid", sysnr.SETRESGID, 0, 0, 0, path="user namespace root")
             batch.call("setresuid", sysnr.SETRESUID, 0, 0, 0, path="user namespace root")
-        if plan.new & namespaces.CLONE_NEWCGROUP:
-            batch.call("unshare", sysnr.UNSHARE, namespaces.CLONE_NEWCGROUP, path="cgroup namespace")
+        if self._made_by_init():
+            batch.call("unshare", sysnr.UNSHARE, self._made_by_init(), path="namespaces")
         if plan.new & namespaces.CLONE_NEWNET:
             _loopback_up(batch)
 
@@ -306,16 +301,16 @@ class Creation:
             finally:
                 namespaces.close_all(opened)
             steps.run(outside, [rootfs.attach_step(plan)], plan.slots.scratch)
-            root = _fetch(outside, plan.slots.root)
+            root = child.fetch(outside, plan.slots.root)
             try:
-                _give(channel, root, plan.slots.root)
+                child.give(channel, root, plan.slots.root)
             finally:
                 os.close(root)
             mounts.prepare_dev_outside(outside, plan)
             mounts.prepare_outside(outside, plan)
         finally:
             outside.close()
-            reap(pid)
+            child.reap(pid)
 
     def _mount_steps(self) -> list[Step | Talk]:
         plan = self.plan
@@ -358,7 +353,7 @@ class Creation:
 
     def _null_step(self) -> Step | None:
         """stdio on the host's /dev/null moves to the container's own."""
-        nulls = [i for i, fd in enumerate(self.stdio[:3]) if _is_null(fd)]
+        nulls = [i for i, fd in enumerate(self.stdio[:3]) if child.is_null(fd)]
         if not nulls or not self.plan.has("mount"):
             return None
         root = self.plan.slots.root
@@ -373,19 +368,9 @@ class Creation:
 
     def _console(self, channel: Channel) -> None:
         from libcontainer import pty
-        from libcontainer.console import winsize
 
-        process = self.plan.process
-        size = winsize(process.get("consoleSize"))
-        uid = process["user"].get("uid", 0)
         on_console = self.plan.has("mount")
-        master, name = pty.allocate(channel, self.plan.slots.root, size=size, uid=uid, on_console=on_console)
-        try:
-            if self.console is None:
-                raise Error("process.terminal is set, but nothing receives the console")
-            self.console(master, name)
-        finally:
-            os.close(master)
+        pty.hand_over(channel, self.plan.slots.root, self.plan.process, self.console, on_console=on_console)
 
     def _names_and_sysctls(self, batch: Batch) -> None:
         plan = self.plan
@@ -429,8 +414,18 @@ class Creation:
         faults.point("create.limited")
         self.events.ready(self.pid)
         faults.point("create.state")
-        path = self._credentials(channel)
-        self._last_batch(channel, path)
+        ending = Ending(
+            self.plan.process,
+            self.plan.slots,
+            passed=len(self.stdio),
+            keyring=None if self.plan.no_new_keyring else self.plan.id,
+            seccomp=self.seccomp,
+            userns=self.plan.userns,
+            set_groups=self.plan.may_set_groups(),
+            hand_over=lambda fd: self.events.listener(fd, self.pidfd, self.pid),
+            log=self.log,
+        )
+        ending.run(channel, self._append_last)
         channel.close()
         self.log("debug", "init: about to wait on exec fifo")
         faults.point("create.detached")
@@ -442,76 +437,20 @@ class Creation:
 
             rlimits.apply(self.pid, rlimits.parse(limits))
 
-    def _credentials(self, channel: Channel) -> str:
-        """Become the user; find the program as that user."""
-        plan, process = self.plan, self.plan.process
-        env, has_home, path = environment.prepare(process.get("env") or [])
-        if not has_home:
-            env = environment.with_home(env, self._home(channel))
-        self.plan.process = {**process, "env": env}
-        batch = Batch()
-        close_finished(batch, plan.slots)
-        if not plan.no_new_keyring:
-            process_setup.session_keyring(batch, plan.id, process, plan.slots.proc)
-        if process.get("selinuxLabel"):
-            process_setup.selinux(batch, process["selinuxLabel"], plan.slots.proc)
-        early = self.seccomp if self.seccomp and not process.get("noNewPrivileges") else None
-        if early:
-            batch = self._load_seccomp(channel, batch, early)
-        became = become_user(batch, process, set_groups=plan.may_set_groups(), userns=plan.userns, log=self.log)
-        lookup = process_setup.Lookup(batch, process["args"][0], path)
-        reply = channel.run(batch)
-        became.check(reply, self.log)
-        lookup.check_cwd(reply)
-        return lookup.result(reply)
-
-    def _load_seccomp(self, channel: Channel, batch: Batch, filter_: Filter) -> Batch:
-        """Load the filter; with a listener, hand it to the agent before anything is filtered by it."""
-        loaded = process_setup.seccomp(batch, filter_)
-        self.log("debug", f"seccomp filter flags: {filter_.flags}")
-        if not filter_.notify:
-            return batch
-        batch.op(OP_SYNC, 0, (), "sync")
-        close_listener(batch, loaded)
-        channel.send(batch)
-        self.events.listener(channel.receive(batch)[loaded], self.pidfd, self.pid)
-        channel.go()
-        channel.receive(batch)
-        return Batch()
-
-    def _home(self, channel: Channel) -> str | None:
-        from libcontainer import inroot, passwd
-
-        fd = inroot.open_file(channel, self.plan.slots.root, "etc/passwd")
-        if fd is None:
-            return None
-        try:
-            return passwd.home_of(fd, self.plan.process["user"].get("uid", 0))
-        finally:
-            os.close(fd)
-
-    def _last_batch(self, channel: Channel, path: str) -> None:
-        plan, process = self.plan, self.plan.process
-        batch = Batch()
-        if self.seccomp and process.get("noNewPrivileges"):
-            channel.run(self._load_seccomp(channel, batch, self.seccomp))
-            batch = Batch()
-        batch.op(OP_DETACH, 0, (), "detach")
+    def _append_last(self, batch: Batch, process: dict[str, Any]) -> None:
+        """Wait for `start`, then run the startContainer hooks."""
+        slots = self.plan.slots
         batch.op(OP_LABEL, 0, ("pyrunc: cannot open exec fifo",), "label")
-        proc = f"self/fd/{plan.slots.fifo}"
-        fifo = batch.call("openat", sysnr.OPENAT, plan.slots.proc, proc, os.O_WRONLY | os.O_CLOEXEC, 0)
+        proc = f"self/fd/{slots.fifo}"
+        fifo = batch.call("openat", sysnr.OPENAT, slots.proc, proc, os.O_WRONLY | os.O_CLOEXEC, 0)
         batch.call("write", sysnr.WRITE, fifo, b"0", 1)
-        batch.close(fifo)
-        batch.close(plan.slots.fifo)
-        batch.close(plan.slots.proc)
+        for fd in (fifo, slots.fifo, slots.proc):
+            batch.close(fd)
         if self._hooks("startContainer"):
             from libcontainer import container_hooks
 
             document = self.events.hook_state("created", container_hooks.inner_pid(self.pid))
             container_hooks.append(batch, self._hooks("startContainer"), document, process)
-        finish_exec(batch, path, process, passed=len(self.stdio))
-        self.log("debug", "init: closing the pipe to signal completion")
-        channel.send(batch)
 
 
 class Events:
@@ -555,131 +494,9 @@ class Events:
 # -- shared with exec
 
 
-def become_user(
-    batch: Batch, process: dict[str, Any], *, set_groups: bool, userns: bool, log: Callable[..., None]
-) -> Became:
-    """Working directory, bounding set, ids, capabilities."""
-    caps = process.get("capabilities")
-    masks = None
-    if caps is not None:
-        masks = capabilities.masks(caps, capabilities.supported() if userns else None)
-        if masks.unknown:
-            log("warning", masks.warning())
-        process_setup.bounding_set(batch, masks.bounding)
-    before = process_setup.change_directory(batch, process["cwd"])
-    process_setup.user(batch, process["user"], keep_caps=masks is not None, set_groups=set_groups)
-    after = process_setup.change_directory(batch, process["cwd"])
-    raised = process_setup.capability_sets(batch, masks) if masks is not None else []
-    return Became(process, (before, after), raised)
-
-
-class Became:
-    """The calls of become_user() that may fail, to be looked at when their results are there."""
-
-    __slots__ = ("_directories", "_process", "_raised")
-
-    def __init__(self, process: dict[str, Any], directories: tuple[int, int], raised: list[tuple[int, int]]) -> None:
-        self._process = process
-        self._directories = directories
-        self._raised = raised
-
-    def check(self, reply: Reply, log: Callable[..., None]) -> None:
-        """Raise if nobody could enter the working directory. A capability that cannot be ambient (it is not
-        inheritable, say) is worth a warning only."""
-        process_setup.check_directory(reply, self._process["cwd"], self._directories)
-        for capability, result in self._raised:
-            if reply[result] < 0:
-                name = capabilities.NAMES[capability]
-                log("warning", f"can't raise ambient capability {name}: {strerror(-reply[result])}")
-
-
-def close_finished(batch: Batch, slots: Slots) -> None:
-    """Before init takes the user's ids, and others may look at its descriptors: close all but the procfs and the fifo."""
-    batch.close_range(*slots.scratch)
-    batch.close_range(slots.fifo + 1, CLOSE_ALL)
-
-
-def close_listener(batch: Batch, listener: Result) -> None:
-    """Whoever has the notify descriptor decides what the filter lets through: the container must not get at it."""
-    batch.tolerate(batch.close(listener), ANY_ERROR)  # the filter is in force, for close(2) as well
-
-
-def finish_exec(batch: Batch, path: str, process: dict[str, Any], *, passed: int) -> None:
-    """The last calls of all: close everything but what is passed, and execve."""
-    argv = batch.vector(process["args"])
-    envp = batch.vector(process["env"])
-    # All are close-on-exec; but /proc/self/fd/N as args[0] is looked up before that happens (CVE-2024-21626).
-    closed = batch.close_range(passed, CLOSE_ALL)
-    batch.tolerate(closed, ANY_ERROR)  # a seccomp profile may not know it
-    messages = process_setup.exec_messages(batch, path)
-    batch.op(OP_EXEC, 0, (path, argv, envp, messages), "execve", path)
-
-
-def reset_affinity(pid: int) -> None:
-    """All CPUs: the runtime's own affinity is none of the container's business."""
-    cpus = os.sysconf("SC_NPROCESSORS_CONF")
-    if len(os.sched_getaffinity(0)) == cpus:
-        return
-    try:
-        os.sched_setaffinity(pid, range(max(cpus, 1024)))
-    except OSError:
-        pass  # not permitted rootless in a cpuset: then it stays what it was
-
-
-def write_oom_score(pid: int, score: int) -> None:
-    """process.oomScoreAdj (proc_pid_oom_score_adj(5))."""
-    _write(f"/proc/{pid}/oom_score_adj", str(score), "failed to set process.oomScoreAdj")
-
-
-def _write(path: str, content: str, what: str) -> None:
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, content.encode())
-        finally:
-            os.close(fd)
-    except OSError as err:
-        err.filename = err.filename or path
-        raise Error(what) from err
-
-
-def own_stdio(fds: tuple[int, ...], uid: int) -> None:
-    """fchown stdio to `uid`; what cannot be owned (read-only, not ours) stays as it is."""
-    for fd in fds:
-        info = os.fstat(fd)
-        if info.st_uid == uid or _is_null(fd):
-            continue
-        try:
-            os.fchown(fd, uid, -1)
-        except OSError as err:
-            if err.errno not in (errno.EPERM, errno.EROFS, errno.EINVAL, errno.ENOSYS):
-                raise Error("unable to change the owner of stdio") from err
-
-
-def check_open(fds: tuple[int, ...]) -> None:
-    """What is passed must be there before we open anything: it could get the number of one that is missing."""
-    for number, fd in enumerate(fds):
-        try:
-            os.fstat(fd)
-        except OSError as err:
-            raise Error(f"descriptor {fd}, to be number {number} of the process") from err
-
-
-def _is_null(fd: int) -> bool:
-    info = os.fstat(fd)
-    return stat.S_ISCHR(info.st_mode) and info.st_rdev == NULL_DEVICE
-
-
 def _umask(process: dict[str, Any]) -> int:
     umask = process["user"].get("umask")
     return process_setup.DEFAULT_UMASK if umask is None else int(umask)
-
-
-def not_dumpable(channel: Channel) -> None:
-    """Processes of a namespace that we join must not ptrace us (CVE-2016-9962)."""
-    batch = Batch()
-    batch.call("prctl", sysnr.PRCTL, process_setup.PR_SET_DUMPABLE, 0, 0, 0, 0, path="dumpable")
-    channel.run(batch)
 
 
 def _loopback_up(batch: Batch) -> None:
@@ -688,32 +505,3 @@ def _loopback_up(batch: Batch) -> None:
     request = batch.put(b"lo".ljust(16, b"\0") + IFF_UP.to_bytes(2, "little") + bytes(22))
     batch.call("ioctl", sysnr.IOCTL, socket, SIOCSIFFLAGS, request, path="loopback")
     batch.close(socket)
-
-
-def _fetch(channel: Channel, number: int) -> int:
-    """Our duplicate of a descriptor of the process behind `channel`."""
-    batch = Batch()
-    batch.send_back(batch.call("fcntl", sysnr.FCNTL, number, 1030, 0))  # F_DUPFD_CLOEXEC
-    return channel.run(batch).fds[0]
-
-
-def _give(channel: Channel, fd: int, number: int) -> None:
-    """Make our `fd` the descriptor `number` of the process behind `channel`."""
-    batch = Batch()
-    batch.call("dup3", sysnr.DUP3, batch.local(fd), number, os.O_CLOEXEC)
-    channel.run(batch)
-
-
-def kill(pidfd: int) -> None:
-    try:
-        _signal.pidfd_send_signal(pidfd, 9)
-    except ProcessLookupError:
-        pass
-
-
-def reap(pid: int) -> None:
-    try:
-        os.waitpid(pid, 0)
-    except ChildProcessError:
-        pass  # the calling program ignores SIGCHLD
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from libcontainer import namespaces, remote, user_ns
-from libcontainer.create import reap
+from libcontainer.child import reap
 from libcontainer.errors import Error
 from libcontainer.remote import OP_CLONE, Batch
 

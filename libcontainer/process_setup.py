@@ -16,7 +16,7 @@ from libcontainer.remote import ANY_ERROR, AT_FDCWD, OP_LABEL, OP_PLAIN, REFEREN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from libcontainer.remote import Argument, Data, Reply, Result
@@ -182,6 +182,44 @@ def check_directory(reply: Reply, cwd: str, attempts: Sequence[Result]) -> None:
     """Either root or the user must have had access to the working directory."""
     if all(reply[attempt] < 0 for attempt in attempts):
         raise Error(f'chdir to cwd ("{cwd}") set in config.json failed') from SyscallError("", -reply[attempts[-1]])
+
+
+def become_user(
+    batch: Batch, process: dict[str, Any], *, set_groups: bool, userns: bool, log: Callable[..., None]
+) -> Became:
+    """Working directory, bounding set, ids, capabilities."""
+    caps = process.get("capabilities")
+    masks = None
+    if caps is not None:
+        masks = capabilities.masks(caps, capabilities.supported() if userns else None)
+        if masks.unknown:
+            log("warning", masks.warning())
+        bounding_set(batch, masks.bounding)
+    before = change_directory(batch, process["cwd"])
+    user(batch, process["user"], keep_caps=masks is not None, set_groups=set_groups)
+    after = change_directory(batch, process["cwd"])
+    raised = capability_sets(batch, masks) if masks is not None else []
+    return Became(process, (before, after), raised)
+
+
+class Became:
+    """The calls of become_user() that may fail, to be looked at when their results are there."""
+
+    __slots__ = ("_directories", "_process", "_raised")
+
+    def __init__(self, process: dict[str, Any], directories: tuple[int, int], raised: list[tuple[int, int]]) -> None:
+        self._process = process
+        self._directories = directories
+        self._raised = raised
+
+    def check(self, reply: Reply, log: Callable[..., None]) -> None:
+        """Raise if nobody could enter the working directory. A capability that cannot be ambient (it is not
+        inheritable, say) is worth a warning only."""
+        check_directory(reply, self._process["cwd"], self._directories)
+        for capability, result in self._raised:
+            if reply[result] < 0:
+                name = capabilities.NAMES[capability]
+                log("warning", f"can't raise ambient capability {name}: {strerror(-reply[result])}")
 
 
 # -- finding the program

@@ -7,11 +7,15 @@ import os
 import struct
 
 from libcontainer import inroot, sysnr
+from libcontainer.errors import Error
 from libcontainer.remote import AT_EMPTY_PATH, Batch, Channel
 from libcontainer.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from libcontainer.remote import Result
 
 TIOCGPTN = 0x80045430
@@ -53,6 +57,28 @@ def allocate(channel: Channel, root: int, *, size: bytes | None, uid: int, on_co
     close.close(reply[slave])
     channel.run(close)
     return reply.fds[0], f"/dev/pts/{index}"
+
+
+def hand_over(
+    channel: Channel,
+    root: int,
+    process: dict[str, Any],
+    receiver: Callable[[int, str], None] | None,
+    *,
+    on_console: bool,
+) -> None:
+    """Give the process its terminal, and the master to who receives it."""
+    from libcontainer.console import winsize
+
+    if receiver is None:
+        raise Error("process.terminal is set, but nothing receives the console")
+    uid = process["user"].get("uid", 0)
+    size = winsize(process.get("consoleSize"))
+    master, name = allocate(channel, root, size=size, uid=uid, on_console=on_console)
+    try:
+        receiver(master, name)
+    finally:
+        os.close(master)
 
 
 def _open_ptmx(batch: Batch, root: int) -> Result:

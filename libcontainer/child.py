@@ -1,0 +1,112 @@
+"""A process that we started: what is done to it from outside, by its pid, its pidfd or its channel."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from libcontainer import sysnr
+from libcontainer.errors import Error
+from libcontainer.remote import Batch, Channel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    import _signal
+
+NULL_DEVICE = os.makedev(1, 3)
+F_DUPFD_CLOEXEC = 1030
+PR_SET_DUMPABLE = 4
+
+
+def reset_affinity(pid: int) -> None:
+    """All CPUs: the runtime's own affinity is none of the container's business."""
+    cpus = os.sysconf("SC_NPROCESSORS_CONF")
+    if len(os.sched_getaffinity(0)) == cpus:
+        return
+    try:
+        os.sched_setaffinity(pid, range(max(cpus, 1024)))
+    except OSError:
+        pass  # not permitted rootless in a cpuset: then it stays what it was
+
+
+def write_oom_score(pid: int, score: int) -> None:
+    """process.oomScoreAdj (proc_pid_oom_score_adj(5))."""
+    write(f"/proc/{pid}/oom_score_adj", str(score), "failed to set process.oomScoreAdj")
+
+
+def write(path: str, content: str, what: str) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, content.encode())
+        finally:
+            os.close(fd)
+    except OSError as err:
+        err.filename = err.filename or path
+        raise Error(what) from err
+
+
+def own_stdio(fds: tuple[int, ...], uid: int) -> None:
+    """fchown stdio to `uid`; what cannot be owned (read-only, not ours) stays as it is."""
+    for fd in fds:
+        info = os.fstat(fd)
+        if info.st_uid == uid or is_null(fd):
+            continue
+        try:
+            os.fchown(fd, uid, -1)
+        except OSError as err:
+            if err.errno not in (errno.EPERM, errno.EROFS, errno.EINVAL, errno.ENOSYS):
+                raise Error("unable to change the owner of stdio") from err
+
+
+def check_open(fds: tuple[int, ...]) -> None:
+    """What is passed must be there before we open anything: it could get the number of one that is missing."""
+    for number, fd in enumerate(fds):
+        try:
+            os.fstat(fd)
+        except OSError as err:
+            raise Error(f"descriptor {fd}, to be number {number} of the process") from err
+
+
+def is_null(fd: int) -> bool:
+    info = os.fstat(fd)
+    return stat.S_ISCHR(info.st_mode) and info.st_rdev == NULL_DEVICE
+
+
+def not_dumpable(channel: Channel) -> None:
+    """Processes of a namespace that we join must not ptrace us (CVE-2016-9962)."""
+    batch = Batch()
+    batch.call("prctl", sysnr.PRCTL, PR_SET_DUMPABLE, 0, 0, 0, 0, path="dumpable")
+    channel.run(batch)
+
+
+def fetch(channel: Channel, number: int) -> int:
+    """Our duplicate of a descriptor of the process behind `channel`."""
+    batch = Batch()
+    batch.send_back(batch.call("fcntl", sysnr.FCNTL, number, F_DUPFD_CLOEXEC, 0))
+    return channel.run(batch).fds[0]
+
+
+def give(channel: Channel, fd: int, number: int) -> None:
+    """Make our `fd` the descriptor `number` of the process behind `channel`."""
+    batch = Batch()
+    batch.call("dup3", sysnr.DUP3, batch.local(fd), number, os.O_CLOEXEC)
+    channel.run(batch)
+
+
+def kill(pidfd: int) -> None:
+    try:
+        _signal.pidfd_send_signal(pidfd, 9)
+    except ProcessLookupError:
+        pass
+
+
+def reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass  # the calling program ignores SIGCHLD
+
