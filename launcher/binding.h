@@ -7,7 +7,7 @@
 #include <limits.h>
 
 struct binding_ints {
-    int value[64];
+    int value[4096]; /* as many as nsexec_spawn takes */
 };
 
 static inline int binding_count(Py_ssize_t given, Py_ssize_t wanted)

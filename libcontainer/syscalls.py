@@ -50,6 +50,11 @@ def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) 
     return _checked("openat2", lib.nsexec_openat2(dirfd, name, flags | os.O_CLOEXEC, mode, resolve), path)
 
 
+def address(buffer: bytes | bytearray) -> int:
+    """Where `buffer` is in memory, for a pointer in a bpf_attr; the caller keeps it alive."""
+    return lib.nsexec_address(ffi.from_buffer(buffer))
+
+
 def bpf(command: int, attr: bytes | bytearray) -> int:
     """bpf(2); `attr` is a union bpf_attr, written back when it is a bytearray."""
     return _checked("bpf", lib.nsexec_bpf(command, ffi.from_buffer(attr), len(attr)))

@@ -13,7 +13,6 @@ import struct
 from libcontainer import syscalls
 from libcontainer.cgroups.devices import ALL, ANY
 from libcontainer.errors import Error
-from libcontainer.syscalls import ffi  # type: ignore[attr-defined]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,14 +150,9 @@ def _load(program: bytes) -> int:
 
 def _load_once(program: bytes) -> int:
     size, name = len(program) // 8, b"devices"
-    head = struct.pack("=IIQQ", BPF_PROG_TYPE_CGROUP_DEVICE, size, _address(program), _address(LICENSE))
+    head = struct.pack("=IIQQ", BPF_PROG_TYPE_CGROUP_DEVICE, size, syscalls.address(program), syscalls.address(LICENSE))
     attr = head + struct.pack("=IIQII16s", 0, 0, 0, 0, 0, name)
     return syscalls.bpf(BPF_PROG_LOAD, attr)
-
-
-def _address(buffer: bytes | bytearray) -> int:
-    """Where it is in memory; the caller keeps it alive. (The module array imports collections.abc: 4 ms.)"""
-    return int(ffi.cast("uintptr_t", ffi.from_buffer(buffer)))  # type: ignore[attr-defined]
 
 
 def _raise_memlock() -> None:
@@ -186,7 +180,7 @@ def _attached_ids(cgroup: int) -> list[int]:
     size = 64
     while True:
         ids = bytearray(4 * size)
-        attr = bytearray(struct.pack("=IIIIQI4x", cgroup, BPF_CGROUP_DEVICE, 0, 0, _address(ids), size))
+        attr = bytearray(struct.pack("=IIIIQI4x", cgroup, BPF_CGROUP_DEVICE, 0, 0, syscalls.address(ids), size))
         try:
             syscalls.bpf(BPF_PROG_QUERY, attr)
         except OSError as error:

@@ -131,6 +131,11 @@ int nsexec_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, u
 	return result(syscall(SYS_openat2, dirfd, path, &how, sizeof how));
 }
 
+int64_t nsexec_address(const void *buffer)
+{
+	return (int64_t)(intptr_t)buffer;
+}
+
 int nsexec_bpf(int command, void *attr, unsigned int size)
 {
 	return result(syscall(SYS_bpf, command, attr, size));

@@ -16,6 +16,10 @@ int nsexec_spawn(int memfd, const int *fds, int n, int control);
 
 int nsexec_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 int nsexec_bpf(int command, void *attr, unsigned int size);
+
+/* Where a buffer is in memory, for the pointers in a union bpf_attr. */
+int64_t nsexec_address(const void *buffer);
+
 int nsexec_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
 int nsexec_signalfd(int fd, uint64_t signals);
 int nsexec_sigprocmask(int how, uint64_t signals);
