@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 
 from libcontainer import cgroups
-from libcontainer.errors import ContainerNotExist, ContainerNotRunning, Error
+from libcontainer.errors import ContainerNotExist, ContainerNotRunning, Error, describe
 from libcontainer.saved_config import SavedConfig
 from libcontainer.state import State, check_id, process_start_time
 
@@ -239,7 +239,7 @@ class Container:
         except (OSError, Error) as err:
             if not self.state.rootless:
                 raise
-            self.log("warning", f"unable to kill all processes, falling back to init: {err}")
+            self.log("warning", f"unable to kill all processes, falling back to init: {describe(err)}")
             return False
         return found
 

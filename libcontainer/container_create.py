@@ -9,7 +9,7 @@ from libcontainer import cgroups, config, faults, seccomp
 from libcontainer import spec as oci_spec
 from libcontainer.child import check_open
 from libcontainer.create import Creation, Events
-from libcontainer.errors import ContainerExists, Error, InitError, SyscallError
+from libcontainer.errors import ContainerExists, Error, InitError, SyscallError, describe
 from libcontainer.namespaces import paths_of
 from libcontainer.plan import Plan
 from libcontainer.spec_rules import validate
@@ -372,7 +372,7 @@ class _Make(Events):
             try:
                 undo()
             except (Error, OSError) as err:
-                self.options.log("warning", f"cleaning up after a failed create: {err}")
+                self.options.log("warning", f"cleaning up after a failed create: {describe(err)}")
 
     def _remove_cgroup(self) -> None:
         self.cgroup.rollback()

@@ -36,11 +36,11 @@ def mount(channel: Channel, plan: Plan, entry: Mount) -> None:
     detached, source = channel.run(batch).fds
     try:
         _Copy(channel).directory(source, detached)
-    except RecursionError:
-        raise Error("directories are nested too deeply to be copied") from None
         batch = Batch()
         attach(batch, plan, entry, batch.local(detached))
         channel.run(batch)
+    except RecursionError:
+        raise Error("directories are nested too deeply to be copied") from None
     finally:
         os.close(detached)
         os.close(source)
