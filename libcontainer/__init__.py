@@ -8,7 +8,19 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from libcontainer.container import Container as Container
+    from libcontainer.errors import ContainerExists as ContainerExists
+    from libcontainer.errors import ContainerNotExist as ContainerNotExist
+    from libcontainer.errors import ContainerNotPaused as ContainerNotPaused
+    from libcontainer.errors import ContainerNotRunning as ContainerNotRunning
+    from libcontainer.errors import ContainerPaused as ContainerPaused
+    from libcontainer.errors import ContainerRunning as ContainerRunning
     from libcontainer.errors import Error as Error
+    from libcontainer.errors import HookError as HookError
+    from libcontainer.errors import InitError as InitError
+    from libcontainer.errors import InvalidID as InvalidID
+    from libcontainer.errors import InvalidSpec as InvalidSpec
+    from libcontainer.errors import Unsupported as Unsupported
+    from libcontainer.process import Process as Process
 
 _HOME = {
     "Container": "libcontainer.container",

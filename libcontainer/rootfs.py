@@ -64,7 +64,7 @@ def _isolate(batch: Batch, plan: Plan) -> None:
     moved or pivoted, and unbindable mounts could not be cloned: shared and unbindable are set again after the pivot."""
     asked = PROPAGATION.get(plan.linux.get("rootfsPropagation") or "", MS_SLAVE | MS_REC)
     batch.mount("", "/", "", MS_SLAVE | MS_REC if asked & MS_UNBINDABLE else asked)
-    if asked & MS_SHARED:
+    if asked & MS_SHARED or not asked & MS_REC:
         batch.mount("", parent_mount(plan.rootfs), "", MS_PRIVATE)
 
 
@@ -230,12 +230,13 @@ def _move_root(batch: Batch, plan: Plan) -> None:
     """Without pivot_root the host's mounts stay underneath: all of procfs and sysfs are detached first, or covered,
     since a container could mount its own unmasked copy otherwise (mount_too_revealing in fs/namespace.c)."""
     for mountpoint in _revealing_mounts(plan.rootfs):
-        batch.mount("", mountpoint, "", MS_SLAVE | MS_REC)
+        slave = batch.mount("", mountpoint, "", MS_SLAVE | MS_REC)
         detached = batch.call("umount2", sysnr.UMOUNT2, mountpoint, MNT_DETACH, path=mountpoint)
         batch.tolerate(detached, errno.EINVAL, errno.EPERM)
         # What could not be detached is covered; where it was, the mountpoint may be gone.
         covered = batch.mount("tmpfs", mountpoint, "tmpfs", 0, path=mountpoint)
         batch.tolerate(covered, ANY_ERROR)
+        batch.tolerate(slave, errno.EINVAL, errno.ENOENT, skip=2)  # the host has unmounted it meanwhile
     batch.call("fchdir", sysnr.FCHDIR, plan.slots.root, path=plan.rootfs)
     batch.mount(".", "/", "", MS_MOVE, path=plan.rootfs)
     batch.call("chroot", sysnr.CHROOT, ".", path=plan.rootfs)

@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -177,7 +177,7 @@ class Liar:
         ours.settimeout(10)
         self.channel = Channel(ours)
 
-    def __enter__(self) -> Liar:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
