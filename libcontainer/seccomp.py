@@ -203,8 +203,9 @@ def send_listener(path: str, fd: int, state: Mapping[str, Any], pid: int, metada
         _connect(agent, path)
         rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", fd))]
         message = _process_state(state, pid, metadata)
-        sent = agent.sendmsg([message], rights)
-        agent.sendall(message[sent:])
+        sent = agent.sendmsg([message], rights, _socket.MSG_NOSIGNAL)
+        if sent < len(message):  # else the agent may have closed its end already
+            agent.sendall(message[sent:])
     except OSError as err:
         raise Error(f"cannot send seccomp fd to {path}") from err
     finally:

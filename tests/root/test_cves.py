@@ -236,7 +236,8 @@ def test_cve_2023_25809(sandbox: Sandbox, bundle: Bundle, version: int) -> None:
     """Rootless without a cgroup namespace: the host's hierarchy is read-only in the container."""
     linux = bundle.spec["linux"]
     linux["namespaces"] = [entry for entry in linux["namespaces"] if entry["type"] != "cgroup"]
-    attack = "for d in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir $d/evil; done"
+    evil = f"evil-{sandbox.name}"
+    attack = f"for d in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir $d/{evil}; done"
     bundle.args("sh", "-c", f"grep ' /sys/fs/cgroup' /proc/self/mounts; {attack}")
     runtime = sandbox.runtime()
     prepare = "mount --make-rprivate /; " + ("mount -t cgroup2 cgroup2 /sys/fs/cgroup; " if version == 2 else "")
@@ -245,11 +246,14 @@ def test_cve_2023_25809(sandbox: Sandbox, bundle: Bundle, version: int) -> None:
         ["unshare", "-m", "sh", "-c", prepare + 'exec "$@"', "sh", *command],
         capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
     )  # fmt: skip
+    made = list(Path("/sys/fs/cgroup").rglob(evil))
+    for path in made:
+        path.rmdir()
+    assert not made
     mounts = [line.split() for line in text.stdout.splitlines() if line]
     assert mounts, text.stderr
     assert all("ro" in fields[3].split(",") for fields in mounts), mounts
     assert text.stderr.count("Read-only file system") >= len(mounts)
-    assert not list(Path("/sys/fs/cgroup").rglob("evil"))
 
 
 def test_cve_2023_27561(runtime: Runtime, bundle: Bundle, outside: Path) -> None:
@@ -326,11 +330,15 @@ def test_cve_2024_45310(runtime: Runtime, bundle: Bundle, outside: Path) -> None
     assert (inside / "file").is_file()
 
 
+@pytest.mark.parametrize("place", ["image", "volume"])
 @pytest.mark.parametrize("fake", [SYSRQ, "/proc/sys/kernel/core_pattern", "regular"])
-def test_cve_2025_31133(runtime: Runtime, bundle: Bundle, fake: str) -> None:
-    """What the image calls /dev/null must not be bound over a masked path."""
+def test_cve_2025_31133(runtime: Runtime, bundle: Bundle, place: str, fake: str) -> None:
+    """What the image, or a volume that is its /dev, calls /dev/null must not be bound over a masked path."""
     bare_dev(bundle)
     null = bundle.rootfs / "dev/null"
+    if place == "volume":
+        null = bundle.path / "null"
+        bundle.spec["mounts"].append({"destination": "/dev", "type": "bind", "source": str(bundle.path)})
     null.write_text("evil") if fake == "regular" else null.symlink_to(fake)
     bundle.spec["linux"]["maskedPaths"] = ["/proc/keys"]
     bundle.args("cat", "/proc/keys")
