@@ -83,7 +83,8 @@ def test_life(sandbox: Sandbox, caller: Caller, nested: bool) -> None:
     try:
         caller.ok("run", "--detach", "--bundle", str(bundle.path), "c")
         assert '"status": "running"' in caller.ok("state", "c")
-        assert {"null", "zero", "full", "tty", "random", "urandom", "ptmx", "fd"} <= set(caller.ok("exec", "c", "ls", "/dev").split())
+        nodes = caller.ok("exec", "c", "ls", "/dev").split()
+        assert {"null", "zero", "full", "tty", "random", "urandom", "ptmx", "fd"} <= set(nodes)
         assert caller.ok("exec", "c", "sh", "-c", "echo lost > /dev/null; head -c 3 /dev/zero | wc -c") == "3"
         assert caller.ok("exec", "c", "id", "-u") == "0"
     finally:
