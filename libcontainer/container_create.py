@@ -9,7 +9,7 @@ from libcontainer import cgroups, config, faults, seccomp
 from libcontainer import spec as oci_spec
 from libcontainer.child import check_open
 from libcontainer.create import Creation, Events
-from libcontainer.errors import ContainerExists, Error, InitError, SyscallError, describe
+from libcontainer.errors import ContainerExists, Error, HookError, InitError, SyscallError, describe
 from libcontainer.namespaces import paths_of
 from libcontainer.plan import Plan
 from libcontainer.spec_rules import validate
@@ -194,6 +194,8 @@ class _Make(Events):
             if self.cgroup.oom_kills():
                 raise Error("container init was OOM-killed (memory limit too low?)") from None
             raise Error("unable to start container process") from err
+        except HookError as err:
+            raise HookError("unable to start container process: error during container init") from err
         except (Error, OSError) as err:
             raise Error("unable to start container process: error during container init") from err
 

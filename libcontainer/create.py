@@ -54,8 +54,6 @@ if TYPE_CHECKING:
     from libcontainer.cgroups import Manager
     from libcontainer.plan import Plan
     from libcontainer.seccomp import Filter
-else:
-    pass
 
 SIOCSIFFLAGS = 0x8914
 IFF_UP = 1

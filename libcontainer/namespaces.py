@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from libcontainer import sysnr
@@ -96,7 +97,7 @@ def _try_join(channel: Channel, item: tuple[str, int]) -> bool:
         _join_one(channel, item)
     except Error as err:
         cause = err.__cause__
-        if isinstance(cause, StepError) and cause.errno in (1, 22):  # EPERM; EINVAL: no such capability yet
+        if isinstance(cause, StepError) and cause.errno in (errno.EPERM, errno.EINVAL):
             return False
         raise
     return True

@@ -95,6 +95,8 @@ __attribute__((noreturn)) static void fail_detached(long error)
 	} else if (error >= HOOK_STATUS) {
 		print(": exit status ");
 		print_number(WEXITSTATUS(error - HOOK_STATUS));
+	} else if (error == ETIMEDOUT) {
+		print(": ran past its timeout");
 	} else {
 		print(": error number ");
 		print_number(error);

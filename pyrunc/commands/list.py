@@ -35,10 +35,11 @@ def run(call: Invocation) -> int:
     layout = call.text("format")
     if layout not in ("table", "json"):
         raise Error("invalid format option")
-    records = list(_records(call))
     if call.switch("quiet"):
-        out("".join(f"{row['id']}\n" for row in records))
-    elif layout == "json":
+        out("".join(f"{container_id}\n" for container_id in _ids(call) if _has_state(call, container_id)))
+        return 0
+    records = list(_records(call))
+    if layout == "json":
         out(jsonfast.dumps(records or None) + "\n")
     else:
         out(table([_HEADER, *(tuple(str(row[name]) for name in _COLUMNS) for row in records)]))
@@ -69,6 +70,14 @@ def _ids(call: Invocation) -> list[str]:
         if call.given("root"):
             raise
         return []
+
+
+def _has_state(call: Invocation, container_id: str) -> bool:
+    """Only ids are asked for: a thousand states need not be read for that."""
+    if os.path.isfile(os.path.join(call.root, container_id, "state.json")):
+        return True
+    err(f"load container {container_id}: {describe(ContainerNotExist())}\n")
+    return False
 
 
 def _owner(directory: str) -> str:

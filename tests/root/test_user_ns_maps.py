@@ -70,7 +70,7 @@ def as_nobody(action: Callable[[], None]) -> str:
             os.setresgid(NOBODY, NOBODY, NOBODY)
             os.setresuid(NOBODY, NOBODY, NOBODY)
             action()
-        except BaseException as err:  # noqa: BLE001
+        except BaseException as err:
             os.write(writer, (describe(err) or repr(err)).encode())
         os._exit(0)
     os.close(writer)

@@ -698,10 +698,14 @@ def test_list_json(world: SimpleNamespace, capfd: pytest.CaptureFixture[str]) ->
 
 
 def test_list_quiet_and_bad_format(world: SimpleNamespace, capfd: pytest.CaptureFixture[str]) -> None:
-    add(world, "b")
-    add(world, "a")
+    for name in ("b", "a"):
+        add(world, name)
+        (world.root / name / "state.json").touch()
+    (world.root / "c").mkdir()
     assert pyrunc(world, "list", "-q") == 0
-    assert capfd.readouterr().out == "a\nb\n"
+    said = capfd.readouterr()
+    assert said.out == "a\nb\n"
+    assert "load container c: container does not exist" in said.err
     assert pyrunc(world, "list", "--format", "xml") == 1
     assert "invalid format option" in capfd.readouterr().err
 

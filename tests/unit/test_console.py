@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import array
 import os
 import socket
@@ -14,8 +15,7 @@ import pytest
 from libcontainer import console
 from libcontainer.errors import Error, InvalidSpec, describe
 
-
-OPEN: list[socket.socket] = []
+OPEN: list[_socket.socket] = []
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,6 @@ import pytest
 from libcontainer import notify_socket
 from libcontainer.notify_socket import NotifySocket, ready_line
 
-
 OPEN: list[socket.socket] = []
 
 

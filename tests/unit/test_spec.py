@@ -167,8 +167,7 @@ def test_lone_surrogates_become_what_go_makes_of_them() -> None:
         ),
         (
             {"linux": {"resources": {"memory": {"limit": 1 << 63}}}},
-            "linux.resources.memory.limit: 9223372036854775808 is not in the range"
-            " -9223372036854775808..9223372036854775807",
+            "linux.resources.memory.limit: 9223372036854775808 is not in the range -9223372036854775808..9223372036854775807",
         ),
     ],
 )
