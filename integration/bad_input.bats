@@ -113,7 +113,6 @@ refused() {
 	done
 }
 
-# newer than runc 1.1 (it crashes)
 @test "bad input: null instead of what a container needs" {
 	cp config.json keep
 	local field

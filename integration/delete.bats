@@ -103,7 +103,6 @@ load helpers
 	nothing_left "$CT"
 }
 
-# newer than runc 1.1
 @test "delete: without force, what a stopped init left goes too" {
 	edit '.linux.namespaces |= map(select(.type != "pid"))'
 	script 'sleep 1000 & sleep 1000 & exit 0'

@@ -52,7 +52,6 @@ with_listen() {
 	refute '5 '
 }
 
-# newer than runc 1.1
 @test "fds: LISTEN_FDS for another process is ignored" {
 	output="$(LISTEN_FDS=1 LISTEN_PID=1 pyrunc run "$CT" </dev/null 3</etc/hostname)" || true
 	refute '3 ' LISTEN

@@ -208,7 +208,6 @@ END
 	nothing_left "$CT"
 }
 
-# newer than runc 1.1
 @test "hooks: a failing startContainer hook fails start too" {
 	edit '.hooks.startContainer = [{path: "/bin/sh", args: ["sh", "-c", "exit 4"]}]'
 	run_detached -0 create "$CT"

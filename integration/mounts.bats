@@ -138,7 +138,6 @@ show() { # show PATH: the container prints that mount's line of mountinfo
 	expect_only inner
 }
 
-# newer than runc 1.1
 @test "mounts: ro is for the top, rro for all below" {
 	mkdir source
 	add_mount /one bind "$BUNDLE/source" rbind ro
@@ -149,7 +148,6 @@ show() { # show PATH: the container prints that mount's line of mountinfo
 	expect '/one/x: Read-only' written '/two/x: Read-only' '/two/sub/y: Read-only'
 }
 
-# newer than runc 1.1
 @test "mounts: rnoexec, rnodev, rnosuid, rnoatime" {
 	mkdir source
 	add_mount /mnt bind "$BUNDLE/source" rbind rnoexec rnodev rnosuid rnoatime
@@ -159,7 +157,6 @@ show() { # show PATH: the container prints that mount's line of mountinfo
 	[[ $(grep -c ' rw,nosuid,nodev,noexec,noatime ' <<<"$output") -eq 2 ]]
 }
 
-# newer than runc 1.1
 @test "mounts: nosymfollow" {
 	mkdir source
 	ln -s /etc/passwd source/link
@@ -187,7 +184,6 @@ show() { # show PATH: the container prints that mount's line of mountinfo
 	expect_only 711
 }
 
-# newer than runc 1.1
 @test "mounts: tmpfs on a mountpoint that was made has the kernel's 1777" {
 	add_mount /made tmpfs tmpfs
 	script 'stat -c %a /made'
@@ -492,7 +488,6 @@ temporary() {
 	expect /dev/zero 'Read-only file system'
 }
 
-# newer than runc 1.1
 @test "mounts: a field with a NUL byte" {
 	edit '.mounts += [{destination: "/mnt\u0000x", type: "tmpfs", source: "tmpfs"}]'
 	run_pyrunc -1 run "$CT"

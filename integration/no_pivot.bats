@@ -26,7 +26,6 @@ load helpers
 	refute config.json
 }
 
-# newer than runc 1.1
 @test "no-pivot: a full procfs cannot be mounted by a user namespace inside" {
 	edit '.process.capabilities = ({bounding: ["CAP_SETUID"]} | .permitted = .bounding | .effective = .bounding)
 		| .linux.seccomp = null'

@@ -106,7 +106,6 @@ probe() { # probe ARGS: the container runs the probe
 	expect_only 789
 }
 
-# newer than runc 1.1
 @test "oomScoreAdj: out of range" {
 	edit '.process.oomScoreAdj = 2000'
 	run_pyrunc -1 run "$CT"

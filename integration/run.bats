@@ -236,7 +236,6 @@ load helpers
 	expect_only /config.json
 }
 
-# newer than runc 1.1
 @test "run: flags may follow the id" {
 	script 'echo hello'
 	cd /

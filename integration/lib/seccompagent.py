@@ -10,6 +10,7 @@ filtered process has gone.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import select
 import socket
@@ -28,9 +29,18 @@ def receive(path: str) -> tuple[bytes, int]:
         listener.listen()
         with listener.accept()[0] as peer:
             data, fds, _flags, _address = socket.recv_fds(peer, 65536, 4)
-            while chunk := peer.recv(65536):
-                data += chunk
+            while not complete(data):  # not until the end: the peer may keep its connection
+                data += peer.recv(65536)
     return data, fds[0]
+
+
+def complete(data: bytes) -> bool:
+    """Whether this is a whole JSON document."""
+    try:
+        json.loads(data)
+    except ValueError:
+        return False
+    return True
 
 
 def answer(fd: int, request_id: int, how: str) -> None:
