@@ -134,6 +134,15 @@ def test_seccomp_profile_without_close_range(runtime: Runtime, bundle: Bundle, *
     assert runtime.ok("run", "-b", str(bundle.path), "c") == "running\n"
 
 
+@pytest.mark.parametrize("action", ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL"])
+def test_seccomp_profile_without_exit(runtime: Runtime, bundle: Bundle, action: str) -> None:
+    """What cannot even end by itself ends all the same."""
+    rule = {"names": ["read", "write"], "action": "SCMP_ACT_ALLOW"}
+    bundle.spec["linux"]["seccomp"] = {"defaultAction": action, "syscalls": [rule]}
+    bundle.args("true")
+    assert runtime.run("run", "-b", str(bundle.path), "c")[0] != 0
+
+
 def test_hooks_umask(runtime: Runtime, bundle: Bundle) -> None:
     """Files that a createContainer hook makes are not for everybody to write."""
     said = bundle.path / "said"
