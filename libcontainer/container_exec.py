@@ -24,6 +24,7 @@ from libcontainer.errors import ContainerNotRunning, Error
 from libcontainer.plan import Slots
 from libcontainer.process import Process
 from libcontainer.remote import AT_FDCWD, Batch, Channel, StepError
+from libcontainer.state import FILTERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -390,7 +391,7 @@ class _Exec:
 
     def _filter(self) -> seccomp.Filter | None:
         profile = self.saved.seccomp
-        return seccomp.load(profile, os.path.join(self.container.root, ".seccomp")) if profile else None
+        return seccomp.load(profile, os.path.join(self.container.root, FILTERS)) if profile else None
 
     def _send_listener(self, fd: int) -> None:
         from libcontainer import syscalls

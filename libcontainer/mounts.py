@@ -430,8 +430,13 @@ def prepare_dev_outside(channel: Channel, plan: Plan) -> None:
 
 
 def late_steps(plan: Plan) -> list[Step]:
-    """Read-only tmpfs and /dev: only now, so that mountpoints and nodes could be made in them."""
-    return [_readonly_step(plan, mount) for mount in plan.mounts if mount.readonly and mount.late_readonly]
+    """Read-only tmpfs and /dev: only now, so that mountpoints and nodes could be made in them.
+
+    So too what rro and the like ask of a new file system, where they mean the same as ro: there is nothing below it.
+    """
+    readonly = [_readonly_step(plan, mount) for mount in plan.mounts if mount.readonly and mount.late_readonly]
+    others = [m for m in plan.mounts if not m.bind and (m.options.rec_set or m.options.rec_clear)]
+    return [*readonly, *(_attributes_step(plan, mount) for mount in others)]
 
 
 def _readonly_step(plan: Plan, mount: Mount) -> Step:
@@ -440,6 +445,16 @@ def _readonly_step(plan: Plan, mount: Mount) -> Step:
         batch.mount_setattr(fd, attr_set=MOUNT_ATTR_RDONLY, path=mount.destination)
 
     return Step(f'error remounting "{mount.destination}" as readonly', emit)
+
+
+def _attributes_step(plan: Plan, mount: Mount) -> Step:
+    options = mount.options
+
+    def emit(batch: Batch) -> None:
+        fd = batch.openat2(plan.slots.root, mount.target, os.O_PATH, resolve=RESOLVE_IN_ROOT)
+        batch.mount_setattr(fd, attr_set=options.rec_set, attr_clr=options.rec_clear, path=mount.destination)
+
+    return Step(mount.what, emit)
 
 
 def close_prepared(plan: Plan) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 STATE_FILE = "state.json"
+FILTERS = ".seccomp"  # beside the containers' directories: compiled seccomp filters
 _ID_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-")
 _GONE = ("Z", "X")  # zombie, dead: proc_pid_stat(5)
 
@@ -24,7 +25,7 @@ def check_id(container_id: str) -> None:
     """Raise InvalidID unless the id can name a directory, a cgroup and a unit."""
     if not container_id:
         raise InvalidID("container id cannot be empty")
-    if container_id in (".", "..") or not _ID_LETTERS.issuperset(container_id):
+    if container_id in (".", "..", FILTERS) or not _ID_LETTERS.issuperset(container_id):
         raise InvalidID("invalid container ID format")
 
 

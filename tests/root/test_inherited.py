@@ -211,6 +211,27 @@ def test_state_is_for_its_owner(runtime: Runtime, bundle: Bundle) -> None:
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in (runtime.root / ".seccomp").iterdir())
 
 
+def test_state_root_lists_containers_only(runtime: Runtime, bundle: Bundle) -> None:
+    """Nobody takes the cache for a container, or makes one with its name."""
+    rule = {"names": ["chroot"], "action": "SCMP_ACT_ERRNO"}
+    bundle.spec["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    bundle.args("true")
+    runtime.ok("run", "-b", str(bundle.path), "c")
+    assert runtime.ok("list", "-q") == ""
+    assert "invalid container ID format" in runtime.run("delete", "--force", ".seccomp")[1]
+    assert (runtime.root / ".seccomp").is_dir()
+
+
+@pytest.mark.parametrize(("word", "flag"), [("rro", "ro"), ("rnoexec", "noexec"), ("rnosuid", "nosuid")])
+def test_recursive_attributes_of_new_file_systems(runtime: Runtime, bundle: Bundle, word: str, flag: str) -> None:
+    """They hold there too, with a mountpoint made inside in between."""
+    mount = {"destination": "/new", "type": "tmpfs", "source": "tmpfs", "options": [word]}
+    inner = {"destination": "/new/inner", "type": "tmpfs", "source": "tmpfs"}
+    bundle.spec["mounts"] += [mount, inner]
+    bundle.args("grep", " /new ", "/proc/mounts")
+    assert flag in runtime.ok("run", "-b", str(bundle.path), "c").split()[3].split(",")
+
+
 def test_a_reused_pid_is_not_killed(runtime: Runtime, bundle: Bundle) -> None:
     """The number in the state is another process's by now: it started at another time."""
     runtime.ok("run", "-d", "-b", str(bundle.path), "c")
