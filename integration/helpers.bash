@@ -10,7 +10,7 @@ set -uo pipefail
 bats_require_minimum_version 1.5.0
 
 PYRUNC="${PYRUNC:-pyrunc}"
-PYRUNC="$(command -v "$PYRUNC")" || { echo "no such command: PYRUNC=${PYRUNC}" >&2; exit 1; }
+PYRUNC="$(command -v "$PYRUNC")" || { echo "no such command: PYRUNC=${PYRUNC}" >&2; return 1; }
 LIB="${BATS_TEST_DIRNAME}/lib"
 CGROUPS=/sys/fs/cgroup
 export PYRUNC LIB CGROUPS
@@ -148,7 +148,8 @@ nothing_left() { # nothing_left ID: no state, no cgroup
 
 no_cgroup_left() {
 	local left
-	left="$(find "$CGROUPS" -name "$CGROUP" -type d 2>/dev/null)"
+	# Other cgroups may go while find walks; that is no failure.
+	left="$(find "$CGROUPS" -name "$CGROUP" -type d 2>/dev/null || true)"
 	[[ -z $left ]] || {
 		echo "cgroups left: $left"
 		return 1
