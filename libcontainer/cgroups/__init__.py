@@ -161,12 +161,10 @@ class Manager:
 
     def check_usable(self) -> None:
         """Refuse a cgroup that somebody else lives in, or that would freeze our init."""
-        if not self.exists():
-            return
-        count = len(self.pids())
+        count = len(self.pids()) if self.exists() else 0
         if count:
             raise Error(f"container's cgroup is not empty: {count} process(es) found")
-        if self.frozen():
+        if self.frozen():  # v1: it may exist in the freezer's hierarchy alone
             raise Error("container's cgroup unexpectedly frozen")
 
     def pids(self, recursive: bool = True) -> list[int]:
@@ -373,6 +371,8 @@ def parse_sub(arguments: list[str]) -> dict[str, str]:
             if len(arguments) > 1:
                 raise Error(f"invalid --cgroup argument: {argument} (missing <controller>: prefix)")
             return {"": argument}
+        if ":" in path:
+            raise Error(f"invalid --cgroup argument: {argument}")
         for controller in controllers.split(","):
             if not controller:
                 raise Error(f"invalid --cgroup argument: {argument} (empty <controller> prefix)")

@@ -563,7 +563,7 @@ def test_hooks_inside_get_no_descriptor_of_ours(lab: Laboratory) -> None:
     ("entry", "words"),
     [
         (hook("exit 3"), "error running startContainer hook #0: exit status 3\n"),
-        (hook("exec sleep 60", timeout=1), "error running startContainer hook #0: error number 110\n"),
+        (hook("exec sleep 60", timeout=1), "error running startContainer hook #0: ran past its timeout\n"),
     ],
 )
 def test_a_startcontainer_hook_that_fails_ends_the_container(lab: Laboratory, entry: dict[str, Any], words: str) -> None:

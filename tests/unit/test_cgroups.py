@@ -59,6 +59,7 @@ def test_sub_cgroup(sub: str, expected: str) -> None:
     ("arguments", "text"),
     [
         (["a", "b"], r"invalid --cgroup argument: a \(missing <controller>: prefix\)"),
+        (["pids:a:b"], "invalid --cgroup argument: pids:a:b"),
         (["cpu,:x"], r"invalid --cgroup argument: cpu,:x \(empty <controller> prefix\)"),
         (["cpu:x", "cpu:y"], r"invalid --cgroup argument: cpu:y \(controller cpu given twice\)"),
     ],
@@ -69,7 +70,7 @@ def test_bad_sub_arguments(arguments: list[str], text: str) -> None:
 
 
 def test_sub_arguments() -> None:
-    assert parse_sub(["cpu,cpuacct:x", "pids:y:z"]) == {"cpu": "x", "cpuacct": "x", "pids": "y:z"}
+    assert parse_sub(["cpu,cpuacct:x", "pids:y"]) == {"cpu": "x", "cpuacct": "x", "pids": "y"}
     assert parse_sub(["x/y"]) == {"": "x/y"}
 
 

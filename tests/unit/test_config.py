@@ -15,7 +15,7 @@ from libcontainer.errors import InvalidSpec
 from libcontainer.example_spec import example
 from libcontainer.saved_config import SavedConfig
 
-ENGINE_CONFIGS = Path(__file__).parents[3] / "shared" / "data" / "engine-configs"
+ENGINE_CONFIGS = Path(__file__).parents[1] / "data" / "engine-configs"
 
 
 def engine_files() -> list[Path]:

@@ -15,8 +15,8 @@ from libcontainer import spec
 from libcontainer.errors import Error, InvalidID, InvalidSpec, describe
 from libcontainer.example_spec import example
 
-ENGINE_CONFIGS = Path(__file__).parents[3] / "shared" / "data" / "engine-configs"
-SCHEMAS = Path(__file__).parents[3] / "shared" / "data" / "oci-schema"
+ENGINE_CONFIGS = Path(__file__).parents[1] / "data" / "engine-configs"
+SCHEMAS = Path(__file__).parents[1] / "data" / "oci-schema"
 
 
 def engine_files(*, process: bool = False, resources: bool = False) -> list[Path]:
