@@ -86,13 +86,44 @@ static void print_number(long value)
 	print(digits + at);
 }
 
+/* As signal_text() in libcontainer/program.py has them; no pointers, which would need relocations. */
+static const struct {
+	uint8_t signal;
+	char words[31];
+} signals[] = {
+	{SIGHUP, "hangup"},
+	{SIGINT, "interrupt"},
+	{SIGQUIT, "quit"},
+	{SIGILL, "illegal instruction"},
+	{SIGABRT, "aborted"},
+	{SIGBUS, "bus error"},
+	{SIGFPE, "floating point exception"},
+	{SIGKILL, "killed"},
+	{SIGSEGV, "segmentation fault"},
+	{SIGPIPE, "broken pipe"},
+	{SIGALRM, "alarm clock"},
+	{SIGTERM, "terminated"},
+	{SIGSYS, "bad system call"},
+};
+
+static void print_signal(int number)
+{
+	print(": signal: ");
+	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+		if (signals[i].signal == number) {
+			print(signals[i].words);
+			return;
+		}
+	print("signal ");
+	print_number(number);
+}
+
 /* Nobody listens any more: say on stderr what failed, as the program that would have run can not. */
 __attribute__((noreturn)) static void fail_detached(long error)
 {
 	print(label);
 	if (error >= HOOK_STATUS && WIFSIGNALED(error - HOOK_STATUS)) {
-		print(": killed by signal ");
-		print_number(WTERMSIG(error - HOOK_STATUS));
+		print_signal(WTERMSIG(error - HOOK_STATUS));
 	} else if (error >= HOOK_STATUS) {
 		print(": exit status ");
 		print_number(WEXITSTATUS(error - HOOK_STATUS));
@@ -475,19 +506,40 @@ static int run(struct batch *b)
 	return reply(b, -1, 0);
 }
 
-/* A new program inherits ignored signals and the mask: containers start with neither (signal(7)). */
+#define RESTORER 0x04000000 /* SA_RESTORER of asm/signal.h, without which x86 delivers no signal */
+
+struct action { /* struct sigaction as the kernel has it */
+	void (*handler)(int);
+	unsigned long flags;
+	void (*restorer)(void);
+	uint64_t mask;
+};
+
+static void end_by(int signal)
+{
+	die(128 + signal);
+}
+
+static void never_returns(void)
+{
+	__builtin_trap();
+}
+
+/*
+ * A new program inherits ignored signals and the mask: containers start with neither (signal(7)). What asks a program
+ * to end must end a created container too, but pid 1 gets only signals that it handles (pid_namespaces(7)).
+ */
 static void reset_signals(void)
 {
-	struct { /* struct sigaction as the kernel has it */
-		void (*handler)(int);
-		unsigned long flags;
-		void (*restorer)(void);
-		uint64_t mask;
-	} action = {.handler = SIG_DFL};
+	static const int ends[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+	struct action action = {.handler = SIG_DFL};
 	uint64_t none = 0;
 
 	for (int i = 1; i <= 64; i++)
 		sys4(__NR_rt_sigaction, i, &action, NULL, sizeof none);
+	action = (struct action){.handler = end_by, .flags = RESTORER, .restorer = never_returns};
+	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+		sys4(__NR_rt_sigaction, ends[i], &action, NULL, sizeof none);
 	sys4(__NR_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
 }
 
