@@ -6,13 +6,14 @@ import errno
 import os
 import stat
 
-from libcontainer import sysnr
+from libcontainer import remote, sysnr
 from libcontainer.errors import Error
 from libcontainer.remote import Batch, Channel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
+    from typing import Any
 else:
     import _signal
 
@@ -95,6 +96,17 @@ def give(channel: Channel, fd: int, number: int) -> None:
     batch = Batch()
     batch.call("dup3", sysnr.DUP3, batch.local(fd), number, os.O_CLOEXEC)
     channel.run(batch)
+
+
+def limit_resources(pid: int, wanted: list[dict[str, Any]], *, passed: int) -> None:
+    """process.rlimits (prlimit(2)); what is not in it is as ours."""
+    if not wanted and not remote.is_cramped(passed):
+        return
+    from libcontainer import rlimits
+
+    if remote.is_cramped(passed):
+        rlimits.give_back(pid)
+    rlimits.apply(pid, rlimits.parse(wanted))
 
 
 def kill(pidfd: int) -> None:

@@ -241,6 +241,7 @@ class _Exec:
         self.pidfd = os.pidfd_open(self.pid)
         child.reap(self.stage0)
         self.stage0 = 0
+        self.container.log("debug", "child process in init()", pid=self.pid)
 
     def _enter_cgroup(self, channel: Channel) -> None:
         if self.by_pid:
@@ -254,9 +255,9 @@ class _Exec:
     def _join_by_pid(self, pid: int) -> None:
         try:
             self.container.cgroup.join_dirs(pid, self.targets)
-        except OSError:
+        except OSError as err:
             if not self._enter_inits_cgroup() and not self.saved.rootless_cgroups:
-                raise
+                raise Error(f"error adding pid {pid} to cgroups") from err
 
     def _enter_inits_cgroup(self) -> bool:
         """v2: init may have moved itself below its cgroup, which then takes no processes (cgroup-v2, "no internal
@@ -280,6 +281,7 @@ class _Exec:
         initial = (self.process.get("execCPUAffinity") or {}).get("initial")
         if initial:
             self._set_affinity(self.stage0, initial, "initial")
+            self.container.log("debug", f"nsexec[{self.stage0}]: affinity: {_mask(self.stage0):#x}")
 
     def _set_affinity(self, pid: int, cpus: str, which: str) -> None:
         from libcontainer import cpuset_list
@@ -341,12 +343,18 @@ class _Exec:
         if umask is not None:
             batch.call("umask", sysnr.UMASK, umask)
         process_setup.scheduling(batch, self.process, self.saved.personality, self.saved.memory_policy)
-        channel.run(batch)
-        if self.process.get("rlimits"):
-            from libcontainer import rlimits
-
-            rlimits.apply(self.pid, rlimits.parse(self.process["rlimits"]))
+        self._schedule(channel, batch)
+        child.limit_resources(self.pid, self.process.get("rlimits") or [], passed=len(self.stdio))
         faults.point("exec.configured")
+
+    def _schedule(self, channel: Channel, batch: Batch) -> None:
+        try:
+            channel.run(batch)
+        except StepError as err:
+            words = process_setup.scheduler_refused(err) if self.saved.cpuset else None
+            if words:
+                raise Error(words) from err
+            raise
 
     def _change_root(self, channel: Channel) -> None:
         """Without a mount namespace to join, the root is that of the host, and the container's is a chroot(2) in it."""
@@ -404,3 +412,8 @@ class _Exec:
             seccomp.send_listener(profile.get("listenerPath") or "", ours, state, self.pid, metadata)
         finally:
             os.close(ours)
+
+
+def _mask(pid: int) -> int:
+    """The CPUs that a process may use, a bit each."""
+    return sum(1 << cpu for cpu in os.sched_getaffinity(pid))

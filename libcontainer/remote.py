@@ -38,6 +38,7 @@ TAG_DATA, TAG_RESULT, TAG_FD = (tag << 48 for tag in (0x7A01, 0x7A02, 0x7A03))
 REFERENCE = 0xFFFFFFFF
 HOOK_STATUS = 0x10000
 MAX_FDS = 64
+DESCRIPTORS = 256  # numbers that init may use: what a batch opens, and the slots above (plan.py)
 ANY_ERROR = 0xFFFF
 CONTINUE = 1
 DIED = "init died before it was set up"
@@ -375,4 +376,13 @@ def spawn(fds: tuple[int, ...]) -> tuple[Channel, int]:
         raise
     finally:
         theirs.close()
+    if is_cramped(len(fds)):
+        from libcontainer import rlimits
+
+        rlimits.make_room(pid, len(fds) + DESCRIPTORS)
     return Channel(ours), pid
+
+
+def is_cramped(passed: int) -> bool:
+    """Is our soft RLIMIT_NOFILE too low for the numbers that init uses? rlimits.apply() gives it back to the program."""
+    return 0 <= os.sysconf("SC_OPEN_MAX") < passed + DESCRIPTORS

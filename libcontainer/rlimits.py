@@ -53,6 +53,22 @@ def _value(limit: Mapping[str, Any], key: str, path: str) -> int:
     return value
 
 
+def make_room(pid: int, descriptors: int) -> None:
+    """Raise the soft RLIMIT_NOFILE of a process that we started, as far as its hard limit goes."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = descriptors if hard == resource.RLIM_INFINITY else min(descriptors, hard)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def give_back(pid: int) -> None:
+    """The RLIMIT_NOFILE that make_room() raised becomes ours again."""
+    import resource
+
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE))
+
+
 def apply(pid: int, limits: Sequence[tuple[int, int, int]]) -> None:
     """Set the parsed limits of process `pid`."""
     import resource

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import signal
 import socket
 import stat
@@ -1153,3 +1154,15 @@ def test_oom_and_affinity(lab: Laboratory) -> None:
     score, allowed = output.splitlines()
     assert score == "321"
     assert int(allowed.split()[1].replace(",", ""), 16).bit_count() == len(before)
+
+
+def test_a_caller_with_a_low_limit_of_descriptors(lab: Laboratory) -> None:
+    """init's own numbers lie above it; the program gets the caller's limit all the same."""
+    spec = lab.spec("ulimit -n")
+    del spec["process"]["rlimits"]
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, before[1]))
+    try:
+        assert lab.run(spec) == (0, "100\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
