@@ -39,6 +39,7 @@ from libcontainer import (
 from libcontainer.cgroup_entry import Entry
 from libcontainer.ending import Ending
 from libcontainer.remote import (
+    AT_FDCWD,
     OP_LABEL,
     Batch,
     Channel,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
     from libcontainer.cgroups import Manager
     from libcontainer.plan import Plan
+    from libcontainer.remote import StepError
     from libcontainer.seccomp import Filter
 
 SIOCSIFFLAGS = 0x8914
@@ -293,11 +295,7 @@ class Creation:
         plan = self.plan
         outside, pid = remote.spawn(())
         try:
-            opened = namespaces.open_paths([("mount", f"/proc/{self.pid}/ns/mnt")])
-            try:
-                namespaces.join(outside, opened)
-            finally:
-                namespaces.close_all(opened)
+            self._join_mounts(outside)
             steps.run(outside, [rootfs.attach_step(plan)], plan.slots.scratch)
             root = child.fetch(outside, plan.slots.root)
             try:
@@ -310,12 +308,34 @@ class Creation:
             outside.close()
             child.reap(pid)
 
+    def _join_mounts(self, outside: Channel) -> None:
+        opened = namespaces.open_paths([("mount", f"/proc/{self.pid}/ns/mnt")])
+        try:
+            namespaces.join(outside, opened)
+        finally:
+            namespaces.close_all(opened)
+
+    def _clone_outside(self, mount: mounts.Mount) -> None:
+        """The like for one bind mount, whose source is a mount that init has made meanwhile."""
+        plan = self.plan
+        outside, pid = remote.spawn(())
+        try:
+            self._join_mounts(outside)
+            batch = Batch()
+            root = batch.openat2(AT_FDCWD, plan.rootfs, os.O_PATH | os.O_DIRECTORY)
+            batch.call("dup3", sysnr.DUP3, root, plan.slots.root, os.O_CLOEXEC)
+            outside.run(batch)
+            mount.prepared = mounts.clone_outside(outside, plan, mount)
+        finally:
+            outside.close()
+            child.reap(pid)
+
     def _mount_steps(self) -> list[Step | Talk]:
         plan = self.plan
         return [
             Step("umask", lambda batch: batch.call("umask", sysnr.UMASK, 0)),
             rootfs.private_proc_step(plan.slots, sysctls=bool(plan.linux.get("sysctl"))),
-            *mounts.steps(plan),
+            *mounts.steps(plan, self._clone_outside),
             *devices.steps(plan),
         ]
 
@@ -329,7 +349,7 @@ class Creation:
             late.append(self._null_step())
         late += mounts.late_steps(plan)
         late += [rootfs.pivot_step(plan), rootfs.propagation_step(plan), rootfs.readonly_root_step(plan)]
-        late.append(Step("", self._names_and_sysctls))
+        late.append(Step("", self._names_and_sysctls, words=self._words))
         if plan.linux.get("sysctl"):
             late.append(rootfs.restrict_proc_step(plan.slots))
         return [step for step in late if step is not None]
@@ -391,6 +411,10 @@ class Creation:
             batch, plan.process, plan.linux.get("personality"), plan.linux.get("memoryPolicy")
         )
 
+    def _words(self, err: StepError) -> str | None:
+        cpus = ((self.plan.linux.get("resources") or {}).get("cpu") or {}).get("cpus")
+        return process_setup.scheduler_refused(err) if cpus else None
+
     # -- hooks
 
     def _hooks(self, *kinds: str) -> list[dict[str, Any]]:
@@ -429,11 +453,7 @@ class Creation:
         faults.point("create.detached")
 
     def _limit_resources(self) -> None:
-        limits = self.plan.process.get("rlimits")
-        if limits:
-            from libcontainer import rlimits
-
-            rlimits.apply(self.pid, rlimits.parse(limits))
+        child.limit_resources(self.pid, self.plan.process.get("rlimits") or [], passed=len(self.stdio))
 
     def _append_last(self, batch: Batch, process: dict[str, Any]) -> None:
         """Wait for `start`, then run the startContainer hooks."""

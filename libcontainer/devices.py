@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import struct
 
 from libcontainer import inroot, sysnr
 from libcontainer.errors import Error
@@ -182,6 +183,8 @@ def _node_step(plan: Plan, node: Node) -> Step:
         if err.errno == errno.EPERM and err.call == "mknodat" and not plan.bind_devices:
             plan.bind_devices = True
             return True
+        if err.call == "expect":
+            refuse_other(channel, root, name, node)
         return False
 
     return Step(f'error creating device node "{node.path}"', emit, repair=repair)
@@ -204,6 +207,23 @@ def verify(batch: Batch, fd: Argument, node: Node) -> None:
     inroot.fstat_into(batch, fd, place)
     if stat.S_IFMT(node.mode) != stat.S_IFIFO:
         batch.expect(place, inroot.STAT_RDEV, 8, node.device, errno.EINVAL)
+
+
+def refuse_other(channel: Channel, root: int, name: str, node: Node) -> None:
+    """Say what is in the place of the node."""
+    batch = Batch()
+    place = batch.out(144)
+    resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS
+    inroot.fstat_into(batch, batch.openat2(root, name, os.O_PATH | os.O_NOFOLLOW, resolve=resolve), place)
+    found = channel.run(batch).data
+    (mode,) = struct.unpack_from("=I", found, inroot.STAT_MODE)
+    (device,) = struct.unpack_from("=Q", found, inroot.STAT_RDEV)
+    what = f'error creating device node "{node.path}": {node.path}'
+    if stat.S_IFMT(mode) != stat.S_IFMT(node.mode):
+        kinds = f"{stat.S_IFMT(mode):#x} doesn't match expected {stat.S_IFMT(node.mode):#x}"
+        raise Error(f"{what} has incorrect ftype: {kinds}")
+    number = f"{os.major(device)}:{os.minor(device)}"
+    raise Error(f"{what} has incorrect major:minor: {number} doesn't match expected {node.major}:{node.minor}")
 
 
 def _bind_node(batch: Batch, root: int, name: str, node: Node) -> None:

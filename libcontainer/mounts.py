@@ -38,7 +38,7 @@ from libcontainer.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from libcontainer.plan import Plan
@@ -91,7 +91,7 @@ class Mount:
 
     def __init__(self, entry: dict[str, Any], bundle: str, rootfs: str) -> None:
         self.destination: str = entry["destination"]
-        self.target = inroot.clean(self.destination)
+        self.target = _target(self.destination, rootfs)
         self.options = mount_options.parse(entry.get("options") or [])
         self.bind = bool(self.options.flags & MS_BIND) or entry.get("type") == "bind"
         self.fstype: str = "bind" if self.bind else entry.get("type") or ""
@@ -132,14 +132,29 @@ class Mount:
         return mount_options.attributes(self.options.flags)
 
 
-def steps(plan: Plan) -> list[Step | Talk]:
-    """All mounts, in the order of the config; read-only tmpfs and /dev come in late_steps()."""
+def _target(destination: str, rootfs: str) -> str:
+    """Relative to the root; a destination that is the host's path of something below the rootfs means just that."""
+    target = inroot.clean(destination)
+    top = inroot.clean(rootfs)
+    if top and target == top:
+        return ""
+    return target.removeprefix(f"{top}/") if top else target
+
+
+def steps(plan: Plan, clone_outside: Callable[[Mount], None]) -> list[Step | Talk]:
+    """All mounts, in the order of the config; read-only tmpfs and /dev come in late_steps().
+
+    `clone_outside` prepares a mount, now, by a process of the initial user namespace.
+    """
     out: list[Step | Talk] = []
     for mount in plan.mounts:
         if mount.target == "proc" and not mount.bind and mount.fstype != "proc":
             raise Error(f'"{mount.destination}" cannot be mounted because it is not of type proc')
         if mount.target == "":
             raise Error(f'mountpoint "{mount.destination}" is on the top of rootfs "{plan.rootfs}"')
+        if mount.idmapped and mount.source_in_root is not None and plan.reach:
+            # Its source is there only now, and container root may not id-map it.
+            out.append(Talk("", lambda _channel, mount=mount: clone_outside(mount)))
         out.extend(_steps_of(plan, mount))
     return out
 
@@ -164,7 +179,7 @@ def _step(plan: Plan, mount: Mount, emit: Any) -> Step:
         if err.call == "move_mount" and err.errno == errno.EINVAL and mount.bind:
             refuse_mismatch(channel, plan, mount)
         if err.call == "mount_setattr" and err.errno == errno.EPERM and mount.bind and not mount.locked:
-            return keep_locked(channel, plan, mount)
+            return keep_locked(channel, mount, err)
         return False
 
     return Step(mount.what, emit, repair=repair, words=lambda err: _words(mount, err))
@@ -301,7 +316,7 @@ def _idmap(batch: Batch, plan: Plan, mount: Mount, detached: Argument) -> None:
     )
 
 
-def keep_locked(channel: Channel, plan: Plan, mount: Mount) -> bool:
+def keep_locked(channel: Channel, mount: Mount, err: StepError) -> bool:
     """In a user namespace flags of the source are locked (mount_namespaces(7)): keep them, unless told to clear them."""
     batch = Batch()
     place = batch.out(_STATFS_SIZE)
@@ -310,9 +325,9 @@ def keep_locked(channel: Channel, plan: Plan, mount: Mount) -> bool:
     locked = sum(attribute for bit, attribute in _ST_LOCKABLE if flags & bit)
     cleared = mount_options.attributes(mount.options.cleared) & locked
     if cleared:
-        raise Error(f"{mount.what}: cannot clear locked flags {cleared:#x}")
+        raise Error(f"{mount.what}: cannot clear locked flags {cleared:#x}") from err
     if mount.options.flags & _ATIME_FLAGS:
-        raise Error(f"{mount.what}: cannot change locked atime flags")
+        raise Error(f"{mount.what}: cannot change locked atime flags") from err
     mount.locked = locked
     return bool(locked)
 
@@ -325,10 +340,11 @@ def prepare_outside(channel: Channel, plan: Plan) -> None:
     """
     for mount in plan.mounts:
         if mount.bind and mount.source_in_root is None:
-            mount.prepared = _clone_outside(channel, plan, mount)
+            mount.prepared = clone_outside(channel, plan, mount)
 
 
-def _clone_outside(channel: Channel, plan: Plan, mount: Mount) -> int:
+def clone_outside(channel: Channel, plan: Plan, mount: Mount) -> int:
+    """Our descriptor of a clone of the source, made by that helper."""
     while True:
         batch = Batch()
         batch.send_back(clone_source(batch, plan, mount))
@@ -336,7 +352,7 @@ def _clone_outside(channel: Channel, plan: Plan, mount: Mount) -> int:
             return channel.run(batch).fds[0]
         except StepError as err:
             locked = err.call == "mount_setattr" and err.errno == errno.EPERM and not mount.locked
-            if not (locked and keep_locked(channel, plan, mount)):
+            if not (locked and keep_locked(channel, mount, err)):
                 words = _words(mount, err)
                 raise (Error(words) if words else Error(mount.what)) from err
 

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 class Slots:
     """Descriptor numbers in init that are known to both sides beforehand; far above the ones the kernel hands out."""
 
-    __slots__ = ("fifo", "null", "proc", "root", "scratch", "userns")
+    __slots__ = ("empty", "fifo", "null", "proc", "root", "scratch", "userns")
 
     def __init__(self, control: int) -> None:
         base = control + 200
-        self.proc, self.fifo, self.root, self.userns, self.null = range(base, base + 5)
+        self.proc, self.fifo, self.root, self.userns, self.null, self.empty = range(base, base + 6)
         # What a step opens lies below the slots, and is closed after it.
         self.scratch = (control + 1, base - 1)
 

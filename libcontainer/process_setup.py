@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from libcontainer.remote import Argument, Data, Reply, Result
+    from libcontainer.remote import Argument, Data, Reply, Result, StepError
 
 # linux/prctl.h
 PR_SET_DUMPABLE = 4
@@ -105,6 +105,13 @@ def scheduling(
         batch.call("personality", sysnr.PERSONALITY, value, path="linux.personality")
     if policy:
         memory_policy(batch, policy)
+
+
+def scheduler_refused(err: StepError) -> str | None:
+    """A real-time policy needs all CPUs (sched_setattr(2), EPERM): the words for it in a container that has fewer."""
+    if err.call == "sched_setattr" and err.errno == errno.EPERM:
+        return "process scheduler can't be used together with AllowedCPUs"
+    return None
 
 
 def memory_policy(batch: Batch, policy: Any) -> None:

@@ -165,6 +165,11 @@ class SavedConfig:
         return self.raw.get("scheduler")
 
     @property
+    def cpuset(self) -> str:
+        """The CPUs of the container, "" for all."""
+        return str((self.raw.get("cgroups") or {}).get("cpuset_cpus") or "")
+
+    @property
     def io_priority(self) -> IOPriority | None:
         return self.raw.get("io_priority")
 

@@ -66,7 +66,7 @@ def run(channel: Channel, steps: Sequence[Step | Talk], scratch: tuple[int, int]
         if err is not None:
             repairs = 1 if done else repairs + 1
             if repairs > MAX_REPAIRS or not _repaired(channel, steps[at], err):
-                raise _worded(steps[at], err) from err
+                raise _worded(steps[at], err)
             _close_scratch(channel, scratch)
 
 
@@ -135,6 +135,10 @@ def _repaired(channel: Channel, step: Step | Talk, err: StepError) -> bool:
     return isinstance(step, Step) and step.repair is not None and step.repair(channel, err)
 
 
-def _worded(step: Step | Talk, err: StepError) -> Error:
+def _worded(step: Step | Talk, err: StepError) -> Error | StepError:
     words = step.words(err) if isinstance(step, Step) and step.words else None
-    return Error(words) if words else Error(step.what)
+    if not words and not step.what:
+        return err
+    error = Error(words or step.what)
+    error.__cause__ = err
+    return error

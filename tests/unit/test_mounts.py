@@ -72,8 +72,21 @@ def plan(*entries: dict[str, Any]) -> Plan:
 @pytest.mark.parametrize("destination", ["/", ".", "/a/..", "//"])
 def test_nothing_is_mounted_on_the_root(destination: str) -> None:
     with pytest.raises(Error) as caught:
-        mounts.steps(plan({"destination": destination, "type": "tmpfs"}))
+        mounts.steps(plan({"destination": destination, "type": "tmpfs"}), lambda _mount: None)
     assert str(caught.value) == f'mountpoint "{destination}" is on the top of rootfs "/bundle/rootfs"'
+
+
+@pytest.mark.parametrize(
+    ("destination", "target"),
+    [("/bundle/rootfs/a", "a"), ("/bundle/rootfs/a/../b/", "b"), ("/bundle/rootfsx", "bundle/rootfsx"), ("/bundle", "bundle")],
+)
+def test_the_hosts_path_of_a_place_in_the_rootfs_means_that_place(destination: str, target: str) -> None:
+    assert plan({"destination": destination, "type": "tmpfs"}).mounts[0].target == target
+
+
+def test_the_hosts_path_of_the_rootfs_is_its_top() -> None:
+    with pytest.raises(Error, match="is on the top of rootfs"):
+        mounts.steps(plan({"destination": "/bundle/rootfs/", "type": "tmpfs"}), lambda _mount: None)
 
 
 def test_late_steps_are_for_what_must_be_written_to_first() -> None:

@@ -344,7 +344,20 @@ def test_signals_are_as_a_new_program_expects_them() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, masked)
         signal.signal(signal.SIGCHLD, previous)
     words = dict(line.split(":\t") for line in status.splitlines() if line.startswith("Sig"))
-    assert all(int(words[name], 16) == 0 for name in ("SigBlk", "SigIgn", "SigCgt"))
+    assert int(words["SigBlk"], 16) == int(words["SigIgn"], 16) == 0
+    assert int(words["SigCgt"], 16) == sum(1 << number - 1 for number in ENDING)
+
+
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_what_asks_to_end_ends_a_created_container(number: signal.Signals) -> None:
+    init = Init()
+    init.channel.run(Batch())
+    init.process.send_signal(number)
+    assert init.end() == (128 + number, "")
+    init.socket.close()
 
 
 # -- hooks
@@ -456,7 +469,7 @@ def test_detached_failures_are_labelled_on_stderr() -> None:
     ("script", "timeout", "words"),
     [
         ("exit 7", 0, "exit status 7"),
-        ("kill -9 $$", 0, "killed by signal 9"),
+        ("kill -9 $$", 0, "signal: killed"),
         ("exec sleep 60", 50, "ran past its timeout"),
     ],
 )

@@ -87,7 +87,7 @@ def test_a_step_without_calls(bench: Bench) -> None:
 
 
 def failure(bench: Bench, *sequence: Step | Talk) -> str:
-    with pytest.raises(Error) as caught:
+    with pytest.raises((Error, OSError)) as caught:
         bench.run(*sequence)
     return describe(caught.value)
 
@@ -102,6 +102,11 @@ def test_a_failure_is_worded_by_its_step(bench: Bench) -> None:
     )
     assert said == f"second: openat {missing}: no such file or directory"
     assert bench.log == "before"
+
+
+def test_a_step_without_a_name_adds_nothing_to_its_failure(bench: Bench) -> None:
+    said = failure(bench, Step("", bench.append("missing", "")))
+    assert said == f"openat {bench.directory / 'missing'}: no such file or directory"
 
 
 def test_own_words(bench: Bench) -> None:
