@@ -80,8 +80,13 @@ def is_null(fd: int) -> bool:
 def not_dumpable(channel: Channel) -> None:
     """Processes of a namespace that we join must not ptrace us (CVE-2016-9962)."""
     batch = Batch()
-    batch.call("prctl", sysnr.PRCTL, PR_SET_DUMPABLE, 0, 0, 0, 0, path="dumpable")
+    append_not_dumpable(batch)
     channel.run(batch)
+
+
+def append_not_dumpable(batch: Batch) -> None:
+    """The call of not_dumpable()."""
+    batch.call("prctl", sysnr.PRCTL, PR_SET_DUMPABLE, 0, 0, 0, 0, path="dumpable")
 
 
 def fetch(channel: Channel, number: int) -> int:

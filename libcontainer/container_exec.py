@@ -25,6 +25,7 @@ from libcontainer.plan import Slots
 from libcontainer.process import Process
 from libcontainer.remote import AT_FDCWD, Batch, Channel, StepError
 from libcontainer.state import FILTERS
+from libcontainer.steps import Step, Talk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,10 +143,10 @@ class _Exec:
         faults.point("exec.joined")
         self._clone(channel)
         faults.point("exec.cloned")
-        self._enter_cgroup(channel)
-        faults.point("exec.cgroup")
-        self._place()
         self._set_up(channel)
+        self._place()
+        child.limit_resources(self.pid, self.process.get("rlimits") or [], passed=len(self.stdio))
+        faults.point("exec.configured")
         self._finish(channel)
         faults.point("exec.detached")
 
@@ -191,27 +192,30 @@ class _Exec:
 
     def _join(self, channel: Channel) -> None:
         """All namespaces at once by init's pidfd (Linux 5.8); mixed owners need them one by one."""
-        child.not_dumpable(channel)
         kinds = [entry["type"] for entry in self.saved.namespaces]
         if not kinds:
+            child.not_dumpable(channel)
             return
-        flags = sum(namespaces.FLAGS[kind] for kind in kinds)
         init = self.container.state.init_process_pid
         pidfd = os.pidfd_open(init)
         try:
             self._check_alive()  # the number may have been taken over by another process until now
-            batch = Batch()
-            batch.call("setns", sysnr.SETNS, batch.local(pidfd), flags, path="namespaces of init")
-            channel.run(batch)
+            self._join_at_once(channel, pidfd, kinds)
         except StepError as err:
-            if err.errno not in (errno.EPERM, errno.EINVAL):
+            if err.call != "setns" or err.errno not in (errno.EPERM, errno.EINVAL):
                 raise
             self._join_one_by_one(channel, init, kinds)
-        else:
-            if self.userns:
-                namespaces.become_root(channel)
         finally:
             os.close(pidfd)
+
+    def _join_at_once(self, channel: Channel, pidfd: int, kinds: list[str]) -> None:
+        batch = Batch()
+        child.append_not_dumpable(batch)
+        flags = sum(namespaces.FLAGS[kind] for kind in kinds)
+        batch.call("setns", sysnr.SETNS, batch.local(pidfd), flags, path="namespaces of init")
+        if self.userns:
+            namespaces.append_become_root(batch)
+        channel.run(batch)
 
     def _join_one_by_one(self, channel: Channel, init: int, kinds: list[str]) -> None:
         opened = namespaces.open_paths(
@@ -243,14 +247,12 @@ class _Exec:
         self.stage0 = 0
         self.container.log("debug", "child process in init()", pid=self.pid)
 
-    def _enter_cgroup(self, channel: Channel) -> None:
+    def _cgroup_steps(self) -> list[Step | Talk]:
         if self.by_pid:
             self._join_by_pid(self.pid)
-            return
-        from libcontainer import steps
-
+            return []
         tasks, self.tasks = self.tasks, []
-        steps.run(channel, [self.entry.step(lambda: tasks)], self.slots.scratch)
+        return [self.entry.step(lambda: tasks)]
 
     def _join_by_pid(self, pid: int) -> None:
         try:
@@ -321,40 +323,35 @@ class _Exec:
     # -- inside
 
     def _set_up(self, channel: Channel) -> None:
-        """Session, root descriptor and private procfs; then what init does too, in exec's order."""
+        """Cgroup, session, root descriptor and private procfs; then what init does too, in exec's order."""
         from libcontainer import rootfs, steps
 
-        batch = Batch()
+        todo: list[Step | Talk] = [*self._cgroup_steps(), Step("error setting up session", self._session)]
+        if not self.saved.has_namespace("mount"):
+            todo.append(Talk("chroot", self._change_root))
+        if self._needs_proc():
+            todo.append(rootfs.private_proc_step(self.slots, sysctls=False))
+        if self.process.get("terminal"):
+            todo.append(Talk("failed to set up the console", self._console))
+        todo.append(Step("", self._attributes, words=self._scheduler_words))
+        steps.run(channel, todo, self.slots.scratch)
+        faults.point("exec.cgroup")
+
+    def _session(self, batch: Batch) -> None:
         batch.call("setsid", sysnr.SETSID)
         root = batch.openat2(AT_FDCWD, "/", os.O_PATH | os.O_DIRECTORY)
         batch.call("dup3", sysnr.DUP3, root, self.slots.root, os.O_CLOEXEC)
-        batch.close(root)
-        channel.run(batch)
-        if not self.saved.has_namespace("mount"):
-            self._change_root(channel)
-        if self._needs_proc():
-            steps.run(channel, [rootfs.private_proc_step(self.slots, sysctls=False)], self.slots.scratch)
-        if self.process.get("terminal"):
-            self._console(channel)
-        batch = Batch()
+
+    def _scheduler_words(self, err: StepError) -> str | None:
+        return process_setup.scheduler_refused(err) if self.saved.cpuset else None
+
+    def _attributes(self, batch: Batch) -> None:
         if self.process.get("noNewPrivileges"):
             process_setup.no_new_privs(batch)
         umask = self.saved.umask
         if umask is not None:
             batch.call("umask", sysnr.UMASK, umask)
         process_setup.scheduling(batch, self.process, self.saved.personality, self.saved.memory_policy)
-        self._schedule(channel, batch)
-        child.limit_resources(self.pid, self.process.get("rlimits") or [], passed=len(self.stdio))
-        faults.point("exec.configured")
-
-    def _schedule(self, channel: Channel, batch: Batch) -> None:
-        try:
-            channel.run(batch)
-        except StepError as err:
-            words = process_setup.scheduler_refused(err) if self.saved.cpuset else None
-            if words:
-                raise Error(words) from err
-            raise
 
     def _change_root(self, channel: Channel) -> None:
         """Without a mount namespace to join, the root is that of the host, and the container's is a chroot(2) in it."""

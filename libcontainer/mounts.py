@@ -154,9 +154,13 @@ def steps(plan: Plan, clone_outside: Callable[[Mount], None]) -> list[Step | Tal
             raise Error(f'mountpoint "{mount.destination}" is on the top of rootfs "{plan.rootfs}"')
         if mount.idmapped and mount.source_in_root is not None and plan.reach:
             # Its source is there only now, and container root may not id-map it.
-            out.append(Talk("", lambda _channel, mount=mount: clone_outside(mount)))
+            out.append(_talk_outside(clone_outside, mount))
         out.extend(_steps_of(plan, mount))
     return out
+
+
+def _talk_outside(clone_outside: Callable[[Mount], None], mount: Mount) -> Talk:
+    return Talk("", lambda _channel: clone_outside(mount))
 
 
 def _steps_of(plan: Plan, mount: Mount) -> Sequence[Step | Talk]:

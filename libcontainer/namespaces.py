@@ -116,6 +116,11 @@ def _join_one(channel: Channel, item: tuple[str, int]) -> None:
 def become_root(channel: Channel) -> None:
     """Take the root ids of the user namespace that was just entered; unmapped ids stay what they are."""
     batch = Batch()
+    append_become_root(batch)
+    channel.run(batch)
+
+
+def append_become_root(batch: Batch) -> None:
+    """The calls of become_root()."""
     batch.call("setresgid", sysnr.SETRESGID, 0, 0, 0)
     batch.call("setresuid", sysnr.SETRESUID, 0, 0, 0)
-    channel.run(batch)
