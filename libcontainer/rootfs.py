@@ -67,7 +67,7 @@ def _isolate(batch: Batch, plan: Plan) -> None:
     late = MS_UNBINDABLE | (MS_SHARED if plan.no_pivot else 0)
     batch.mount("", "/", "", MS_SLAVE | MS_REC if asked & late else asked)
     if asked & MS_SHARED or not asked & MS_REC:
-        batch.mount("", parent_mount(plan.rootfs), "", MS_PRIVATE)
+        batch.mount("", parent_mount(plan.rootfs), "", MS_SLAVE if asked & MS_SLAVE else MS_PRIVATE)
 
 
 def parent_mount(path: str) -> str:

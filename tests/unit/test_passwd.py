@@ -73,9 +73,13 @@ def test_lines_across_reads(home: Home, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_not_a_regular_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    for path in (tmp_path / "fifo", Path("/dev/null"), tmp_path):
+    for path in (tmp_path / "fifo", Path("/dev/zero"), tmp_path):
         with pytest.raises(Error, match="^/etc/passwd is not a regular file$"):
             home_at(path, 0)
+
+
+def test_a_masked_file_has_no_entries() -> None:
+    assert home_at(Path("/dev/null"), 0) is None
 
 
 def test_a_gigabyte_of_lines_is_refused_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,141 @@
+#!/usr/bin/env bats
+# What callers of runc are used to, seen where the two differed.
+
+load helpers
+
+in_userns() {
+	edit '.linux.namespaces += [{type: "user"}]
+		| .linux.uidMappings = [{containerID: 0, hostID: 200000, size: 65536}]
+		| .linux.gidMappings = .linux.uidMappings'
+	chown -R 200000:200000 rootfs
+}
+
+@test "compat: what asks a program to end, ends a container that was created only" {
+	local signal
+	sleeper
+	for signal in TERM INT QUIT HUP; do
+		run_detached -0 create "$CT"
+		run_pyrunc -0 kill "$CT" "$signal"
+		wait_for_state "$CT" stopped
+		run_pyrunc -0 delete "$CT"
+	done
+}
+
+@test "compat: a signal that is only news does not end it" {
+	sleeper
+	run_detached -0 create "$CT"
+	run_pyrunc -0 kill "$CT" USR1
+	sleep 0.2
+	expect_state "$CT" created
+}
+
+@test "compat: a frozen cgroup that only the freezer has is refused at once" {
+	local dir="$CGROUPS/freezer/$CGROUP"
+	[[ -d $CGROUPS/freezer ]] || skip 'no v1 freezer'
+	mkdir "$dir"
+	echo FROZEN >"$dir/freezer.state"
+	run_command -1 timeout 10 "$PYRUNC" --root "$ROOT" create "$CT"
+	expect "container's cgroup unexpectedly frozen"
+	rmdir "$dir"
+}
+
+@test "compat: masked directories are one file system" {
+	mkdir rootfs/one rootfs/two rootfs/three
+	edit '.linux.maskedPaths += ["/one", "/no/such", "/two", "/etc/passwd", "/three"]'
+	script 'stat -c %d /one /two /three | uniq | wc -l; ls -A /one; ls -A /two; ls -A /three; for d in one two three; do
+		grep -c " /$d tmpfs ro" /proc/mounts; done'
+	run_pyrunc run "$CT"
+	expect_only $'1\n1\n1\n1'
+}
+
+@test "compat: a destination may be the host's path of a place in the rootfs" {
+	mkdir source rootfs/place
+	echo content >source/file
+	add_mount "$PWD/rootfs/place" bind "$PWD/source" bind
+	script 'cat /place/file'
+	run_pyrunc -0 run "$CT"
+	expect_only content
+}
+
+@test "compat: a source that is a mount of the container, id-mapped, in a user namespace" {
+	mkdir -p rootfs/first rootfs/second source
+	echo content >source/file
+	chown 200007:200008 source/file
+	in_userns
+	add_mount /first bind "$PWD/source" bind
+	add_mount /second bind "$PWD/rootfs/first" bind idmap
+	chown 7:8 source/file
+	script 'stat -c %u:%g /second/file; cat /second/file'
+	run_pyrunc -0 run "$CT"
+	expect_only $'7:8\ncontent'
+}
+
+@test "compat: a locked flag that shall be cleared is named, and the kernel's answer" {
+	mkdir source
+	in_userns
+	add_mount /mnt bind "$PWD/source" bind rw
+	run_command -1 unshare -m sh -c 'mount -t tmpfs tmpfs source && mount --bind -o remount,ro source &&
+		exec "$PYRUNC" --root "$ROOT" run "$CT"'
+	expect 'error mounting' 'cannot clear locked flags' 'operation not permitted'
+}
+
+@test "compat: a shared propagation without pivot_root leaves the root of the host alone" {
+	edit '.linux.rootfsPropagation = "rshared"'
+	script 'sed -n "s, / / .*\(shared\):.*,\1,p" /proc/self/mountinfo'
+	run_command -0 unshare -m sh -ec 'mount --make-rshared /
+		before=$(grep -c " / / " /proc/self/mountinfo)
+		"$PYRUNC" --root "$ROOT" run --no-pivot "$CT" >/dev/null
+		after=$(grep -c " / / " /proc/self/mountinfo)
+		[ "$before" = "$after" ] && echo unharmed'
+	expect_only unharmed
+}
+
+@test "compat: a slave propagation is one" {
+	edit '.linux.rootfsPropagation = "slave"'
+	script 'grep -c " / / .* master:\| / [^ ]* master:\| [^ ]*/rootfs / .* master:" /proc/self/mountinfo'
+	run_command -0 unshare -m sh -c 'mount --make-rshared / && exec "$PYRUNC" --root "$ROOT" run "$CT"'
+	expect_only 1
+}
+
+@test "compat: what stands in the place of a device node is told" {
+	edit '.linux.devices += [{path: "/data/null", type: "c", major: 1, minor: 3}]'
+	script true
+	mkdir rootfs/data
+	touch rootfs/data/null
+	run_pyrunc -1 run "$CT"
+	expect '/data/null has incorrect ftype'
+	rm rootfs/data/null
+	mknod rootfs/data/null c 1 5
+	run_pyrunc -1 run "$CT"
+	expect "/data/null has incorrect major:minor: 1:5 doesn't match expected 1:3"
+	rm rootfs/data/null
+	mknod rootfs/data/null c 1 3
+	run_pyrunc -0 run "$CT"
+}
+
+@test "compat: exec into a sub-cgroup that is missing names the process" {
+	start_sleeper
+	run_pyrunc -255 exec --cgroup nowhere "$CT" true
+	expect 'error adding pid ' 'no such file or directory'
+}
+
+@test "compat: the debug messages of exec that test suites look for" {
+	start_sleeper
+	run_pyrunc -0 --debug exec "$CT" true
+	expect 'nsexec container setup' 'child process in init()' 'setns_init: about to exec'
+	run_command -0 "$PYRUNC" --root "$ROOT" --debug exec -p <(echo '{"args": ["/bin/true"], "cwd": "/", "execCPUAffinity": {"initial": "0"}}') "$CT"
+	expect_match 'nsexec.*: affinity: 0x1'
+}
+
+@test "compat: a startContainer hook that is killed says by what" {
+	edit '.hooks.startContainer = [{path: "/bin/sh", args: ["sh", "-c", "kill -SYS $$"]}]'
+	script true
+	run_pyrunc -255 run "$CT"
+	expect 'error running startContainer hook #0: signal: bad system call'
+}
+
+@test "compat: a scheduling policy that wants all CPUs, in a container that has fewer" {
+	edit '.linux.resources.cpu.cpus = "0" | .process.scheduler = {policy: "SCHED_DEADLINE", runtime: 42000, deadline: 1000000, period: 1000000}'
+	run_pyrunc -1 run "$CT"
+	expect "process scheduler can't be used together with AllowedCPUs"
+}
