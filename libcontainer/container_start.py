@@ -71,10 +71,21 @@ def _release(container: Container) -> None:
         faults.point("start.open")
         _wait_for_byte(container, fifo, path)
         faults.point("start.signalled")
+        os.unlink(path)
+        faults.point("start.fifo-removed")
+        if container.saved.hooks.get("poststart"):
+            _wait_for_exec(container, fifo)
     finally:
         os.close(fifo)
-    os.unlink(path)
-    faults.point("start.fifo-removed")
+
+
+def _wait_for_exec(container: Container, fifo: int) -> None:
+    """poststart comes after the program was executed (runtime-spec, "Lifecycle"), so after the startContainer hooks:
+    then nobody has the fifo open for writing any more."""
+    poller = select.poll()
+    poller.register(fifo, 0)  # POLLHUP
+    while not poller.poll(POLL_MS) and container.state.is_alive():
+        pass
 
 
 def _wait_for_byte(container: Container, fifo: int, path: str) -> None:

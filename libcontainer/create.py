@@ -462,8 +462,9 @@ class Creation:
         proc = f"self/fd/{slots.fifo}"
         fifo = batch.call("openat", sysnr.OPENAT, slots.proc, proc, os.O_WRONLY | os.O_CLOEXEC, 0)
         batch.call("write", sysnr.WRITE, fifo, b"0", 1)
-        for fd in (fifo, slots.fifo, slots.proc):
-            batch.close(fd)
+        # The fifo's writing end stays open until execve: its end of file tells `start` that the program runs.
+        batch.close(slots.fifo)
+        batch.close(slots.proc)
         if self._hooks("startContainer"):
             from libcontainer import container_hooks
 
