@@ -119,3 +119,21 @@ detached_as_user() {
 	run_command -0 setpriv --reuid "$USER_ID" --regid "$USER_ID" --clear-groups env XDG_RUNTIME_DIR="$BUNDLE/xdg" "$PYRUNC" delete -f "$CT"
 	[[ ! -e $BUNDLE/xdg/runc/$CT ]]
 }
+
+@test "rootless: a cgroup that the user may not make" {
+	edit '.linux.cgroupsPath = "/not-for-users"'
+	run_as_user -1 run "$CT"
+	expect 'unable to apply cgroup configuration' 'permission denied'
+}
+
+# newer than runc 1.1
+@test "rootless: processes that nothing holds together are warned about" {
+	local warning='no cgroup and no private pid namespace. Such configuration is strongly discouraged'
+	script true
+	run_as_user -0 run "$CT"
+	refute "$warning"
+	edit '.linux.namespaces -= [{type: "pid"}]
+		| .mounts |= map(if .type == "proc" then . + {type: "none", source: "/proc", options: ["rbind"]} else . end)'
+	run_as_user -0 run "$CT"
+	expect "$warning"
+}

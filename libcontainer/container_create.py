@@ -10,7 +10,7 @@ from libcontainer import spec as oci_spec
 from libcontainer.child import check_open
 from libcontainer.create import Creation, Events
 from libcontainer.errors import ContainerExists, Error, HookError, InitError, SyscallError, describe
-from libcontainer.namespaces import paths_of
+from libcontainer.namespaces import CLONE_NEWPID, paths_of
 from libcontainer.plan import Plan
 from libcontainer.spec_rules import validate
 from libcontainer.state import FILTERS, State, check_id, now_rfc3339nano, process_start_time
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from libcontainer.container import Container
 
 FIFO = "exec.fifo"
+_UNKILLABLE = (
+    "Creating a rootless container with no cgroup and no private pid namespace. Such configuration is strongly discouraged "
+    "(as it is impossible to properly kill all container's processes)"
+)
 
 
 class Options:
@@ -304,10 +308,19 @@ class _Make(Events):
     # -- events of the creation
 
     def cgroup_for_clone(self) -> int | None:
-        return self.cgroup.create_for_clone(self.plan.linux.get("resources"))
+        try:
+            return self.cgroup.create_for_clone(self.plan.linux.get("resources"))
+        except OSError as err:
+            raise Error("unable to apply cgroup configuration") from err
 
     def make_cgroup(self) -> None:
-        self.cgroup.create(self.plan.linux.get("resources"))
+        try:
+            self.cgroup.create(self.plan.linux.get("resources"))
+        except OSError as err:
+            raise Error("unable to apply cgroup configuration") from err
+        shared_pids = not self.plan.new & CLONE_NEWPID
+        if shared_pids and self.options.rootless_cgroups and not self.cgroup.exists():
+            self.options.log("warning", _UNKILLABLE)
 
     def spawned(self, pid: int) -> None:
         self._make_fifo()
