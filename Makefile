@@ -17,7 +17,7 @@ ifneq ($(words $(CURDIR)),1)
 $(error the checkout's path has a blank in it: $(CURDIR))
 endif
 
-SOURCES := $(shell find $(PACKAGES) launcher -name '*.py' -o -name '*.[ch]' -o -name '*.lds' 2>/dev/null | \
+SOURCES := $(shell find $(PACKAGES) launcher tools/vendor.py -name '*.py' -o -name '*.[ch]' -o -name '*.lds' 2>/dev/null | \
              grep -v -e /_nsexec.c -e /_seccomp.c -e /init_blob.h)
 
 .PHONY: all help deps test-deps demo test lint types unit integration install uninstall bench clean
@@ -50,7 +50,8 @@ $(BUILD)/launcher.done: $(wildcard launcher/*) $(EXTENSIONS)
 
 $(COMMAND): $(SOURCES) $(BUILD)/launcher.done
 	@mkdir -p $(BUILD)/vendor
-	$(PYTHON) tools/vendor_cffi.py $(BUILD)/vendor
+	$(PYTHON) tools/vendor.py $(BUILD)/vendor
+	$(PYTHON) -IS -m compileall -q $(BUILD)/vendor
 	$(PYTHON) launcher/build.py image $(BUILD) $(CURDIR):$(CURDIR)/$(BUILD)/vendor "" $@
 
 # ---- installing ----
@@ -60,7 +61,7 @@ install: $(EXTENSIONS) $(BUILD)/launcher.done  ## PREFIX=/usr/local DESTDIR=
 	rm -rf "$(DESTDIR)$(LIB)"
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(LIB)"
 	tools/stage "$(DESTDIR)$(LIB)" $(PACKAGES)
-	$(PYTHON) tools/vendor_cffi.py "$(DESTDIR)$(LIB)"
+	$(PYTHON) tools/vendor.py "$(DESTDIR)$(LIB)"
 	$(PYTHON) -IS -m compileall -q -f --invalidation-mode unchecked-hash -s "$(DESTDIR)" -p / "$(DESTDIR)$(LIB)"
 	$(PYTHON) launcher/build.py image $(BUILD) "$(LIB)" "$(DESTDIR)" "$(DESTDIR)$(PREFIX)/bin/pyrunc"
 
