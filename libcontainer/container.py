@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 
 from libcontainer import cgroups
-from libcontainer.errors import ContainerNotExist, ContainerNotRunning, Error, describe
+from libcontainer.errors import ContainerNotExist, ContainerNotPaused, ContainerNotRunning, Error, describe
 from libcontainer.saved_config import SavedConfig
 from libcontainer.state import State, check_id, process_start_time
 
@@ -154,6 +154,10 @@ class Container:
     def annotations(self) -> dict[str, str]:
         return self.saved.annotations
 
+    def processes(self) -> Sequence[int]:
+        """The host's pids of all processes of the container, those in its sub-cgroups too."""
+        return self.cgroup.pids()
+
     def to_state(self) -> dict[str, Any]:
         """The document that `state` prints."""
         status = self.status()
@@ -228,6 +232,18 @@ class Container:
         self._signal_init(signum)
         if signum == SIGKILL and self.cgroup.frozen():
             self.cgroup.thaw()
+
+    def pause(self) -> None:
+        """Freeze a running (or created) container; returns when every process stands."""
+        if self.status() not in (RUNNING, CREATED):
+            raise ContainerNotRunning
+        self.cgroup.freeze()
+
+    def resume(self) -> None:
+        """Let a paused container go on."""
+        if self.status() != PAUSED:
+            raise ContainerNotPaused
+        self.cgroup.thaw()
 
     def _kill_all(self) -> bool:
         """Kill every process of the cgroup; False if there is none to kill."""

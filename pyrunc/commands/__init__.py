@@ -17,7 +17,9 @@ if TYPE_CHECKING:
         def run(self, call: Invocation) -> int: ...
 
 
-NAMES = ("create", "delete", "exec", "features", "kill", "list", "run", "spec", "start", "state")
+NAMES = (
+    *("create", "delete", "exec", "features", "kill", "list", "pause", "ps", "resume", "run", "spec", "start", "state"),
+)
 
 
 def load(name: str) -> Module | None:
