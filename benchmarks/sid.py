@@ -1,4 +1,4 @@
-"""Debian sid's crun beside the machine's own packages: fetched with an apt of its own, unpacked, run by its own loader."""
+"""Debian sid's programs beside the machine's own packages: fetched by an apt of their own, unpacked, with their own loader."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from pathlib import Path
 
 def crun(directory: Path) -> list[str]:
     """The command line that runs it; fetched the first time."""
+    return command(directory, "crun", "usr/bin/crun")
+
+
+def command(directory: Path, package: str, program: str) -> list[str]:
+    """The command line of a package's program, in a tree below `directory` that is fetched the first time."""
     tree = directory / "tree"
-    if not (tree / "usr/bin/crun").exists():
-        fetch(directory, tree)
+    if not (tree / program).exists():
+        fetch(directory, tree, package)
     machine = platform.machine()
     loader = next(tree.glob("usr/lib*/ld-linux*.so.*"), None) or next(tree.glob("usr/lib/*/ld-linux*.so.*"))
     libraries = f"{tree}/usr/lib/{machine}-linux-gnu"
-    return [str(loader), "--library-path", libraries, "--argv0", "crun", f"{tree}/usr/bin/crun"]
+    return [str(loader), "--library-path", libraries, "--argv0", Path(program).name, f"{tree}/{program}"]
 
 
-def fetch(directory: Path, tree: Path) -> None:
+def fetch(directory: Path, tree: Path, package: str) -> None:
     """The mirror is the one that this machine's apt uses."""
     site = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"],
@@ -41,6 +46,6 @@ def fetch(directory: Path, tree: Path) -> None:
     }
     apt = ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in settings.items())]
     subprocess.run([*apt, "update"], check=True)
-    subprocess.run([*apt, "install", "-y", "--download-only", "crun"], check=True)
-    for package in (directory / "cache/archives").glob("*.deb"):
-        subprocess.run(["dpkg-deb", "-x", package, tree], check=True)
+    subprocess.run([*apt, "install", "-y", "--download-only", package], check=True)
+    for archive in (directory / "cache/archives").glob("*.deb"):
+        subprocess.run(["dpkg-deb", "-x", archive, tree], check=True)

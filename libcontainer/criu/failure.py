@@ -1,0 +1,95 @@
+"""CriuFailed: how a request to CRIU failed, in one sentence that says what to do.
+
+What CRIU answers is an errno at best, and the first error that it has logged, which may be unrelated. The log, the exit
+signal and stderr say more; CAUSES knows the lines of the log whose cure is not in them.
+"""
+
+from __future__ import annotations
+
+from libcontainer.criu import log, messages
+from libcontainer.criu.process import ending
+from libcontainer.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LONGEST = 600  # characters of CRIU's own words: engines read little of stderr
+_OLD = "this CRIU is too old for this kernel: Linux 6.16 and later need CRIU 4.2"
+
+# words of an error line -> the sentence that says it better
+CAUSES = (
+    (("Can't get 1:16 opt",), _OLD),
+    (("Can't find pagemap", "soft-dirty"), "this kernel has no soft-dirty memory tracking (CONFIG_MEM_SOFT_DIRTY)"),
+    (("Tracking memory is not available",), "this kernel has no soft-dirty memory tracking (CONFIG_MEM_SOFT_DIRTY)"),
+    (
+        ("userfaultfd descriptor: Operation not permitted",),
+        "the container may not use userfaultfd: set sysctl vm.unprivileged_userfaultfd=1",
+    ),
+    (
+        ("page-pipe: splice", "Can't splice all pages", "Unable to grow page pipe", "F_SETPIPE_SZ"),
+        "CRIU's pipes are too small without CAP_SYS_RESOURCE: give it, or raise sysctl fs.pipe-max-size to 4194304",
+    ),
+    (
+        ("iptables-restore", "ip6tables-restore", "Network locking failed", "nft_ctx", "locking network"),
+        "CRIU could not lock the network: it needs iptables or nft in $PATH (or --network-lock skip)",
+    ),
+    (("Connected TCP socket",), "the container has established TCP connections: use --tcp-established or --tcp-close"),
+    (("In-flight TCP connections",), "the container has connections that are being made: use --tcp-skip-in-flight"),
+    (("Some file locks are hold", "file locks are hold"), "the container holds file locks: use --file-locks"),
+    (("Can't create link remap", "link-remap"), "the container has deleted files open: use --link-remap"),
+    (("increase limit", "ghost file"), "a deleted file that is open is larger than --ghost-limit"),
+    (("external unix socket", "External socket is used"), "a socket is connected to outside: use --ext-unix-sk"),
+    (("leaves outside", "session leader"), "a process belongs to a session outside the container: use --shell-job"),
+)
+
+
+class CriuFailed(Error):
+    """A request failed. `exit_code` is CRIU's (-N: signal N), `errno` its cr_errno, `log` the path of its log."""
+
+    def __init__(
+        self,
+        kind: int,
+        *,
+        exit_code: int | None = None,
+        hung: float = 0.0,
+        stderr: str = "",
+        errno: int = 0,
+        said: str = "",
+    ) -> None:
+        self.kind = kind
+        self.exit_code = exit_code
+        self.hung = hung
+        self.stderr = stderr
+        self.errno = errno
+        self.said = said
+        self.log = ""
+        self.line: str | None = None
+        super().__init__()
+
+    def add_log(self, path: str, lines: Sequence[str]) -> None:
+        """Give it the log to quote from."""
+        self.log = path
+        self.line = log.relevant(lines)
+
+    def __str__(self) -> str:
+        name = messages.NAMES.get(self.kind, str(self.kind))
+        where = f" (log file: {self.log})" if self.log else ""
+        return f"criu failed: type {name.upper()} errno {self.errno}: {self._cause()}{where}"
+
+    def _cause(self) -> str:
+        words = " ".join((self.line or self._stderr() or self.said).split())[:LONGEST]
+        if self.hung:
+            hung = f"CRIU did nothing for {self.hung:.0f} seconds and was killed"
+            words = f"{hung}; its first error: {words}" if words else hung
+        elif self.exit_code is not None and self.exit_code < 0:
+            words = f"CRIU crashed ({ending(self.exit_code)})" + (f": {words}" if words else "")
+        cure = next((sentence for known, sentence in CAUSES if any(text in words for text in known)), None)
+        if cure:
+            return f"{cure}: {words}"
+        return words or f"CRIU gave no reason ({ending(self.exit_code or 0)})"
+
+    def _stderr(self) -> str:
+        """Its last line; CRIU repeats its usage text for a wrong option."""
+        lines = [line for line in self.stderr.splitlines() if line.strip()]
+        return next((line for line in lines if "rror" in line), lines[-1] if lines else "")
