@@ -107,10 +107,14 @@ def _build() -> dict[str, Any]:
             _add_field(message, *field.split())
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
-    get = getattr(message_factory, "GetMessageClass", None)  # since protobuf 4.22
-    if get is None:
-        get = message_factory.MessageFactory(pool).GetPrototype
+    get = _getter(message_factory, pool)
     return {name: get(pool.FindMessageTypeByName(name)) for name in TABLE}
+
+
+def _getter(factory: Any, pool: Any) -> Any:
+    """The function that makes a class of a descriptor: it has had two names."""
+    found = getattr(factory, "GetMessageClass", None)  # since protobuf 4.22
+    return found or factory.MessageFactory(pool).GetPrototype
 
 
 def _add_field(message: Any, number: str, kind: str, name: str) -> None:
