@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from libcontainer.cgroups import Manager
+    from libcontainer.criu.options import CheckpointOptions
     from libcontainer.process import Process
 else:
     import _signal
@@ -305,6 +306,12 @@ class Container:
         from libcontainer import container_delete
 
         container_delete.delete(self, force=force)
+
+    def checkpoint(self, options: CheckpointOptions) -> None:
+        """Dump the processes into images with CRIU; the container is deleted unless it shall go on running."""
+        from libcontainer import container_checkpoint
+
+        container_checkpoint.checkpoint(self, options)
 
     def save(self) -> None:
         """Write state.json."""

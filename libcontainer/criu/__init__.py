@@ -4,7 +4,11 @@
     rpc           one request over `criu swrk`, with notifications   log         which line of CRIU's log says what went wrong
     failure       one sentence for each way in which CRIU fails      features    what this CRIU on this kernel can do
     images_dir    the directory of images and its sidecar files      options     the request options of dump and restore
-    dump, predump, lazy                                              a container's processes into images
+    dump          a container's processes into images              mounts       what is mounted from outside
+    namespaces    joined namespaces                                freezer      what CRIU stops a container with
+
+`with Session(pass_fds=[images]) as session: session.request(messages.DUMP, messages.options(...), handler)`: the handler is
+called with a Notification (script, pid, fd), may set its `options`, and refuses by raising.
 """
 
 from __future__ import annotations

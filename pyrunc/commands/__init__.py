@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 NAMES = (
+    "checkpoint",
     *("create", "delete", "exec", "features", "kill", "list", "pause", "ps", "resume", "run", "spec", "start", "state"),
 )
 

@@ -1,0 +1,48 @@
+"""checkpoint: the states in which it may be, the directories, the dump, and the end of a container that was dumped."""
+
+from __future__ import annotations
+
+import os
+
+from libcontainer.criu import images_dir
+from libcontainer.criu.dump import Dump
+from libcontainer.errors import Error, describe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from libcontainer.container import Container
+    from libcontainer.criu.options import CheckpointOptions
+
+
+def checkpoint(container: Container, options: CheckpointOptions) -> None:
+    """Dump the container; unless it shall go on running it is deleted then."""
+    status = container.status()
+    if status in ("created", "stopped"):
+        raise Error(f"Container cannot be checkpointed in {status} state")
+    images = images_dir.make(options.image_path)
+    try:
+        work = images_dir.make(options.work_path) if options.work_path else os.dup(images)
+        try:
+            _dump(container, options, images, work)
+        finally:
+            os.close(work)
+    finally:
+        os.close(images)
+    if not options.keeps_running:
+        _delete(container)
+
+
+def _dump(container: Container, options: CheckpointOptions, images: int, work: int) -> None:
+    if options.parent_path:
+        images_dir.check_parent(options.image_path, options.parent_path)
+    if not options.pre_dump:
+        images_dir.write_descriptors(images, container.state.external_descriptors)
+    Dump(container, options, images, work).run()
+
+
+def _delete(container: Container) -> None:
+    """The images are good: what goes wrong now is no reason to call the checkpoint failed."""
+    try:
+        container.delete(force=True)
+    except (Error, OSError) as err:
+        container.log("warning", f"unable to delete the checkpointed container: {describe(err)}")

@@ -1,0 +1,53 @@
+"""What this CRIU on this kernel can do. CRIU is asked; its version tells only which fields it knows."""
+
+from __future__ import annotations
+
+from libcontainer.errors import Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from libcontainer.criu.rpc import Session
+
+MINIMUM = 30000
+CGROUP2_FREEZER = 31400
+EXTERNAL_NET = 31100
+EXTERNAL_PID = 31500
+STATUS_READY = 31500
+SINGLE_PRE_DUMP = 31700
+NETWORK_LOCK = 31600
+NETWORK_LOCK_SKIP = 31900
+QUERY_EXT_FILES = 31900
+TCP_CLOSE = 31200
+
+# CRIU's name, runc's name, what to do
+_CURES = {
+    "mem_track": (
+        "MemTrack",
+        "this kernel does not track written memory, pre-dump needs CONFIG_MEM_SOFT_DIRTY; dump without --pre-dump",
+    ),
+    "lazy_pages": (
+        "LazyPages",
+        "this kernel gives no userfaultfd with non-cooperative events; dump without --lazy-pages",
+    ),
+}
+
+
+def check_version(session: Session) -> int:
+    """The version, if it is not too old for everything."""
+    version = session.version()
+    require(version, MINIMUM)
+    return version
+
+
+def require(version: int, least: int, what: str = "") -> None:
+    """Raise Unsupported if this CRIU is older."""
+    if version < least:
+        prefix = f"{what}: " if what else ""
+        raise Unsupported(f"{prefix}CRIU version {version} must be {least} or higher")
+
+
+def require_feature(session: Session, name: str) -> None:
+    """Raise Unsupported, with the reason, unless CRIU can do it here."""
+    if name not in session.features(name):
+        title, cure = _CURES[name]
+        raise Unsupported(f"criu is missing features: [{title}]: {cure}")

@@ -1,0 +1,106 @@
+"""The directory of CRIU's images: how it is made, what lies in it beside CRIU's own files, who may search it.
+
+descriptors.json is runc's: the targets of the first three descriptors of the container, by which restore reconnects pipes.
+What comes from an image directory is hostile: sizes are bounded, symlinks are not followed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from libcontainer.errors import Error, SyscallError
+
+DESCRIPTORS = "descriptors.json"
+LARGEST_SIDECAR = 1 << 20
+DEFAULT = "checkpoint"
+MODE = 0o700
+
+
+def make(path: str) -> int:
+    """A descriptor of the directory, made if it is missing; the parents are too."""
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        os.mkdir(path, MODE)
+    except FileExistsError:
+        pass
+    except OSError as err:
+        raise SyscallError("mkdir", err.errno or 0, path) from None
+    return open_dir(path)
+
+
+def open_dir(path: str) -> int:
+    """A descriptor of the directory."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as err:
+        raise SyscallError("open", err.errno or 0, path) from None
+
+
+def check_parent(images: str, parent: str) -> None:
+    """--parent-path is what CRIU makes the symlink `parent` of: it has to hold wherever the images are moved together."""
+    if os.path.isabs(parent):
+        raise Error("--parent-path must be relative")
+    path = os.path.join(images, parent)
+    try:
+        if not os.path.isdir(path):
+            code = errno.ENOTDIR if os.path.exists(path) else errno.ENOENT
+            raise SyscallError("stat", code, path)
+    except OSError as err:
+        raise Error("invalid --parent-path") from err
+
+
+def admit(images: int, uid: int, gid: int) -> None:
+    """Let the root of a user namespace search the directory: CRIU reads images as that user when it restores memory.
+
+    Not by a bit for everybody, since CRIU's files are readable by all, and hold the container's memory.
+    """
+    info = os.fstat(images)
+    if info.st_mode & 0o001 or uid == info.st_uid:
+        return
+    os.fchown(images, -1, gid)
+    os.fchmod(images, (info.st_mode & 0o7777) | 0o010)
+
+
+def write_descriptors(images: int, targets: list[str]) -> None:
+    """As runc writes it."""
+    from libcontainer import jsonfast
+
+    _write(images, DESCRIPTORS, jsonfast.dumps(targets).encode())
+
+
+def read_descriptors(images: int) -> list[str]:
+    """The targets of descriptors 0 to 2."""
+    import json
+
+    try:
+        found = json.loads(read(images, DESCRIPTORS))
+    except ValueError as err:
+        raise Error(f"invalid {DESCRIPTORS}") from err
+    if not (isinstance(found, list) and all(isinstance(target, str) for target in found)):
+        raise Error(f"invalid {DESCRIPTORS}: not a list of strings")
+    return found
+
+
+def _write(images: int, name: str, content: bytes) -> None:
+    """Replace the file, whatever was there."""
+    try:
+        os.unlink(name, dir_fd=images)
+    except FileNotFoundError:
+        pass
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(name, flags, 0o600, dir_fd=images), "wb") as file:
+        file.write(content)
+
+
+def read(images: int, name: str) -> bytes:
+    """A small file of the directory."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=images)
+    except OSError as err:
+        raise SyscallError("open", err.errno or 0, name) from None
+    with open(fd, "rb") as file:
+        content = file.read(LARGEST_SIDECAR + 1)
+    if len(content) > LARGEST_SIDECAR:
+        raise Error(f"{name}: larger than {LARGEST_SIDECAR} bytes")
+    return content

@@ -1,0 +1,74 @@
+"""pyrunc checkpoint: dump a running container's processes into images, with CRIU."""
+
+from __future__ import annotations
+
+from pyrunc.options import NUMBER, SWITCH, TEXT, TEXTS, Command, Flag
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from libcontainer.criu.options import CheckpointOptions
+    from pyrunc.options import Invocation
+
+COMMAND = Command(
+    "checkpoint",
+    "checkpoint a running container",
+    arguments="<container-id>",
+    count=(1, 1),
+    flags=(
+        Flag("image-path", TEXT, "directory of CRIU's images (default: ./checkpoint)"),
+        Flag("work-path", TEXT, "directory of CRIU's work files and logs (default: that of the images)"),
+        Flag("parent-path", TEXT, "directory, relative to the images, of an earlier pre-dump that this one builds on"),
+        Flag("leave-running", SWITCH, "leave the container running"),
+        Flag("tcp-established", SWITCH, "allow established TCP connections"),
+        Flag("tcp-skip-in-flight", SWITCH, "skip TCP connections that are still being made"),
+        Flag("tcp-close", SWITCH, "do not dump established TCP connections: they are closed in the restored container"),
+        Flag("link-remap", SWITCH, "allow deleted files that are open and have another name"),
+        Flag("ext-unix-sk", SWITCH, "allow unix sockets that are connected to outside of the container"),
+        Flag("shell-job", SWITCH, "allow a container whose session or terminal is that of its caller"),
+        Flag("lazy-pages", SWITCH, "leave the memory here, and serve it to the other host's lazy-pages daemon"),
+        Flag("status-fd", NUMBER, "descriptor that gets a NUL byte when the lazy-pages server listens", default=-1),
+        Flag("page-server", TEXT, "ADDRESS:PORT of the page server that takes the memory (with --lazy-pages: to serve it at)"),
+        Flag("file-locks", SWITCH, "allow file locks"),
+        Flag("pre-dump", SWITCH, "dump the memory only, and leave the container running"),
+        Flag("manage-cgroups-mode", TEXT, "how CRIU restores cgroups: soft, full, strict or ignore (default: soft)"),
+        Flag("empty-ns", TEXTS, "namespace to leave empty; only network, which always is"),
+        Flag("auto-dedup", SWITCH, "free the pages in the parent's images that this dump replaces"),
+        Flag("network-lock", TEXT, "how connections are held during the dump: iptables, nftables or skip"),
+        Flag("timeout", NUMBER, "seconds that CRIU may take to stop the processes (default: 10)"),
+        Flag("ghost-limit", TEXT, "largest deleted file, in bytes (K, M, G), to keep in the images (default: 1M)"),
+    ),
+    description="""\
+The checkpoint command saves the state of a running or paused container in an image directory, from which "restore"
+makes it again, here or on another host. The container ends, unless it is left running.""",
+)
+
+
+def run(call: Invocation) -> int:
+    from libcontainer.container import Container
+    from pyrunc import host
+
+    options = given(call)
+    container = Container.load(call.arguments[0], root=call.root, log=call.log)
+    if host.rootless_euid() or container.saved.has_namespace("user"):
+        call.log("warning", "runc checkpoint is untested with rootless containers")
+    container.checkpoint(options)
+    return 0
+
+
+def given(call: Invocation) -> CheckpointOptions:
+    """The flags, checked."""
+    from libcontainer.criu import options
+
+    for kind in call.texts("empty-ns"):
+        options.check_empty(kind)
+    names = ("work-path", "parent-path", "manage-cgroups-mode", "network-lock")
+    switches = [flag.name for flag in COMMAND.flags if flag.kind == SWITCH]
+    return options.CheckpointOptions(
+        image_path=call.text("image-path") or "checkpoint",
+        page_server=options.page_server(call.text("page-server")),
+        status_fd=options.status_fd(call.number("status-fd")) if call.switch("lazy-pages") else None,
+        timeout=options.seconds(call.number("timeout")),
+        ghost_limit=options.size(call.text("ghost-limit")) if call.text("ghost-limit") else 0,
+        **{name.replace("-", "_"): call.text(name) for name in names},  # type: ignore[arg-type]
+        **{name.replace("-", "_"): call.switch(name) for name in switches},  # type: ignore[arg-type]
+    )
