@@ -35,7 +35,7 @@ $(BUILD)/deps:
 	tools/deps build
 	@touch $@
 
-nsexec/_nsexec.abi3.so: nsexec/build.py nsexec/src/init.c nsexec/src/host.c nsexec/src/host.h nsexec/src/kernel.h | $(BUILD)/deps
+nsexec/_nsexec.abi3.so: nsexec/build.py nsexec/src/init.c nsexec/src/host.c nsexec/src/host.h nsexec/src/kernel.h nsexec/src/protocol.h | $(BUILD)/deps
 	$(PYTHON) nsexec/build.py
 
 nsexec/_seccomp.abi3.so: nsexec/seccomp_build.py nsexec/src/nsexec_seccomp.h | $(BUILD)/deps

@@ -13,7 +13,7 @@ from libcontainer import sysnr
 from libcontainer.mount_options import MOUNT_ATTR_RDONLY, MS_RDONLY
 from libcontainer.mounts import OPEN_TREE_CLONE, Mount, attach, open_target, set_propagation
 from libcontainer.mounts import _step as mount_step
-from libcontainer.remote import AT_FDCWD, AT_RECURSIVE, Batch, StepError
+from libcontainer.remote import AT_FDCWD, AT_RECURSIVE, Batch, StepError, item
 from libcontainer.steps import Step
 
 TYPE_CHECKING = False
@@ -88,12 +88,13 @@ def _v1(batch: Batch, plan: Plan, mount: Mount) -> None:
     flags = mount.options.flags & ~MS_RDONLY
     batch.mount_on(open_target(batch, plan, mount), "tmpfs", "tmpfs", flags, "mode=755")
     top = open_target(batch, plan, mount)
-    for hierarchy in plan.cgroup_hierarchies:
-        batch.call("mkdirat", sysnr.MKDIRAT, top, hierarchy.name, 0o755, path=hierarchy.name)
-        for link in hierarchy.links:
-            batch.call("symlinkat", sysnr.SYMLINKAT, hierarchy.name, top, link, path=link)
-    for hierarchy in plan.cgroup_hierarchies:
-        _hierarchy(batch, plan, mount, top, hierarchy)
+    links = [(hierarchy.name, link) for hierarchy in plan.cgroup_hierarchies for link in hierarchy.links]
+    if links:
+        each = batch.each(links)
+        batch.call("symlinkat", sysnr.SYMLINKAT, item(0), top, item(1), path=[link for _, link in links])
+        batch.end_each(each)
+    if plan.cgroup_hierarchies:
+        _hierarchies(batch, plan, mount, top)
     if mount.readonly:
         batch.mount_setattr(top, attr_set=MOUNT_ATTR_RDONLY, path=mount.destination)
     set_propagation(batch, plan, mount)
@@ -110,13 +111,21 @@ def _directory(hierarchy: Hierarchy) -> str:
     return f"{CGROUP_ROOT}/{hierarchy.name}{own.get(controller, '/')}"
 
 
-def _hierarchy(batch: Batch, plan: Plan, mount: Mount, top: Result, hierarchy: Hierarchy) -> None:
-    name = hierarchy.name
-    place = batch.openat2(top, name, os.O_PATH | os.O_DIRECTORY)
-    if plan.has("cgroup"):
-        fstype = "cgroup2" if hierarchy.data is None else "cgroup"
-        batch.mount_on(place, "cgroup", fstype, mount.options.flags, hierarchy.data or "")
+def _hierarchies(batch: Batch, plan: Plan, mount: Mount, top: Result) -> None:
+    names = [hierarchy.name for hierarchy in plan.cgroup_hierarchies]
+    fresh = plan.has("cgroup")
+    each = batch.each([_fresh(h) if fresh else (h.name, _directory(h)) for h in plan.cgroup_hierarchies])
+    batch.call("mkdirat", sysnr.MKDIRAT, top, item(0), 0o755, path=names)
+    place = batch.openat2(top, item(0), os.O_PATH | os.O_DIRECTORY, name=names)
+    if fresh:
+        batch.mount_on(place, "cgroup", item(1), mount.options.flags, item(2), names)
     else:
-        detached = batch.open_tree(AT_FDCWD, _directory(hierarchy), OPEN_TREE_CLONE | AT_RECURSIVE)
-        batch.mount_setattr(detached, attr_set=mount.attributes(), recursive=True, path=name)
-        batch.move_mount(detached, place, name)
+        detached = batch.open_tree(AT_FDCWD, item(1), OPEN_TREE_CLONE | AT_RECURSIVE, names)
+        batch.mount_setattr(detached, attr_set=mount.attributes(), recursive=True, path=names)
+        batch.move_mount(detached, place, names)
+    batch.end_each(each)
+
+
+def _fresh(hierarchy: Hierarchy) -> tuple[str, str, str | int]:
+    """Name, type of file system and mount data of one that is mounted anew."""
+    return (hierarchy.name, "cgroup", hierarchy.data) if hierarchy.data is not None else (hierarchy.name, "cgroup2", 0)

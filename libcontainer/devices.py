@@ -14,7 +14,7 @@ import struct
 
 from libcontainer import inroot, sysnr
 from libcontainer.errors import Error
-from libcontainer.remote import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Batch
+from libcontainer.remote import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Batch, item
 from libcontainer.steps import Step
 from libcontainer.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS
 
@@ -43,6 +43,7 @@ LINKS = (
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
     ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
 )
 
 
@@ -86,33 +87,41 @@ def _node(device: dict[str, object]) -> Node:
 
 def fill(batch: Batch, dev: Argument, plan: Plan, *, uid: int, gid: int) -> None:
     """Populate a /dev that is not attached yet. `uid` and `gid` are the owner ids of the container's root here."""
-    for node in plan.nodes:
-        if node.path.startswith("/dev/"):
-            name = node.path[5:]
-            _make_parents(batch, dev, name, uid, gid)
-            _make_node(batch, dev, name, node, plan)
+    inside = [node for node in plan.nodes if node.path.startswith("/dev/")]
+    parents = dict.fromkeys(parent for node in inside for parent in _parents(node.path[5:]))
+    _make_directories(batch, dev, [*parents], uid, gid)
+    _make_nodes(batch, dev, inside, plan)
     link(batch, dev, uid, gid)
-    for name in plan.dev_directories:
-        _make_directory(batch, dev, name, uid, gid)
+    _make_directories(batch, dev, plan.dev_directories, uid, gid)
 
 
-def _make_parents(batch: Batch, dev: Argument, name: str, uid: int, gid: int) -> None:
+def _parents(name: str) -> list[str]:
+    """a, a/b for a/b/c."""
     parts = name.split("/")
-    for i in range(1, len(parts)):
-        parent = "/".join(parts[:i])
-        _make_directory(batch, dev, parent, uid, gid)
+    return ["/".join(parts[:i]) for i in range(1, len(parts))]
 
 
-def _make_directory(batch: Batch, dev: Argument, name: str, uid: int, gid: int) -> None:
-    made = batch.call("mkdirat", sysnr.MKDIRAT, dev, name, 0o755, path=name)
-    _chown(batch, dev, name, uid, gid)
-    batch.tolerate(made, errno.EEXIST, skip=batch.count_since(made))
+def _make_directories(batch: Batch, dev: Argument, names: list[str], uid: int, gid: int) -> None:
+    if names:
+        each = batch.each([(name,) for name in names])
+        made = batch.call("mkdirat", sysnr.MKDIRAT, dev, item(), 0o755, path=names)
+        _chown(batch, dev, uid, gid, names)
+        batch.tolerate(made, errno.EEXIST, skip=batch.count_since(made))
+        batch.end_each(each)
 
 
-def _make_node(batch: Batch, dev: Argument, name: str, node: Node, plan: Plan) -> None:
-    made = batch.call("mknodat", sysnr.MKNODAT, dev, name, node.mode, node.device, path=node.path)
+def _make_nodes(batch: Batch, dev: Argument, nodes: list[Node], plan: Plan) -> None:
+    if not nodes:
+        return
+    owners = [(_mapped(plan.host_uid, node.uid), _mapped(plan.host_gid, node.gid)) for node in nodes]
+    rows = [(node.path[5:], node.mode, node.device, *owner) for node, owner in zip(nodes, owners, strict=True)]
+    paths = [node.path for node in nodes]
+    each = batch.each(rows)
+    made = batch.call("mknodat", sysnr.MKNODAT, dev, item(0), item(1), item(2), path=paths)
     batch.tolerate(made, errno.EEXIST)  # listed twice
-    _chown(batch, dev, name, _mapped(plan.host_uid, node.uid), _mapped(plan.host_gid, node.gid))
+    if any(uid or gid for uid, gid in owners):
+        _chown(batch, dev, item(3), item(4), paths)
+    batch.end_each(each)
 
 
 def _mapped(on_host: Callable[[int], int], wanted: int) -> int:
@@ -123,21 +132,22 @@ def _mapped(on_host: Callable[[int], int], wanted: int) -> int:
         return on_host(0)
 
 
-def _chown(batch: Batch, dev: Argument, name: str, uid: int, gid: int) -> None:
+def _chown(batch: Batch, dev: Argument, uid: int, gid: int, names: list[str]) -> None:
+    """Give what the row of an each() names first to `uid` and `gid`; root's it is already."""
     if uid or gid:
-        batch.call("fchownat", sysnr.FCHOWNAT, dev, name, uid, gid, AT_SYMLINK_NOFOLLOW, path=name)
+        batch.call("fchownat", sysnr.FCHOWNAT, dev, item(), uid, gid, AT_SYMLINK_NOFOLLOW, path=names)
 
 
 def link(batch: Batch, dev: Argument, uid: int = 0, gid: int = 0) -> None:
     """The standard links; what the image already has under these names stays, but for ptmx."""
-    links = [*LINKS, ("core", "/proc/kcore")] if os.path.exists("/proc/kcore") else LINKS
-    for name, target in links:
-        made = batch.call("symlinkat", sysnr.SYMLINKAT, target, dev, name, path=name)
-        _chown(batch, dev, name, uid, gid)
-        batch.tolerate(made, errno.EEXIST, skip=batch.count_since(made))
     batch.tolerate(batch.call("unlinkat", sysnr.UNLINKAT, dev, "ptmx", 0, path="ptmx"), errno.ENOENT)
-    batch.call("symlinkat", sysnr.SYMLINKAT, "pts/ptmx", dev, "ptmx", path="ptmx")
-    _chown(batch, dev, "ptmx", uid, gid)
+    links = [*LINKS, ("core", "/proc/kcore")] if os.path.exists("/proc/kcore") else LINKS
+    names = [name for name, _ in links]
+    each = batch.each(links)
+    made = batch.call("symlinkat", sysnr.SYMLINKAT, item(1), dev, item(0), path=names)
+    _chown(batch, dev, uid, gid, names)
+    batch.tolerate(made, errno.EEXIST, skip=batch.count_since(made))
+    batch.end_each(each)
 
 
 def steps(plan: Plan) -> list[Step]:

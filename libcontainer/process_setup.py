@@ -12,7 +12,7 @@ import struct
 
 from libcontainer import capabilities, sysnr
 from libcontainer.errors import Error, SyscallError, strerror
-from libcontainer.remote import ANY_ERROR, AT_FDCWD, OP_LABEL, OP_PLAIN, REFERENCE, Batch
+from libcontainer.remote import ANY_ERROR, AT_FDCWD, OP_LABEL, OP_PLAIN, REFERENCE, Batch, item
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,9 +140,11 @@ def seccomp(batch: Batch, filter_: Any) -> Result:
 
 def bounding_set(batch: Batch, bounding: int) -> None:
     """Drop from the bounding set what is not in `bounding` (PR_CAPBSET_DROP)."""
-    for capability in range(capabilities.last_cap() + 1):
-        if not bounding >> capability & 1:
-            batch.call("prctl", sysnr.PRCTL, PR_CAPBSET_DROP, capability, 0, 0, 0, path="bounding set")
+    dropped = [(capability,) for capability in range(capabilities.last_cap() + 1) if not bounding >> capability & 1]
+    if dropped:
+        each = batch.each(dropped)
+        batch.call("prctl", sysnr.PRCTL, PR_CAPBSET_DROP, item(), 0, 0, 0, path="bounding set")
+        batch.end_each(each)
 
 
 def user(batch: Batch, process_user: dict[str, Any], *, keep_caps: bool, set_groups: bool) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import _socket
 import os
 import struct
+from array import array
 from errno import EMFILE
 
 from libcontainer import sysnr
@@ -27,14 +28,16 @@ if TYPE_CHECKING:
     Result = int
     Data = int
     Argument = int | bytes | str
+    # What a failing call is worded with: a path, or one for each row of each().
+    Path = str | Sequence[str] | None
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 AT_SYMLINK_NOFOLLOW = 0x100
 
-OP_SYSCALL, OP_CLONE, OP_SYNC, OP_DETACH, OP_LABEL, OP_HOOK, OP_EXEC, OP_EXPECT, OP_SKIP, OP_PLAIN = range(10)
-TAG_DATA, TAG_RESULT, TAG_FD = (tag << 48 for tag in (0x7A01, 0x7A02, 0x7A03))
+OP_SYSCALL, OP_CLONE, OP_SYNC, OP_DETACH, OP_LABEL, OP_HOOK, OP_EXEC, OP_EXPECT, OP_SKIP, OP_PLAIN, OP_EACH = range(11)
+TAG_DATA, TAG_RESULT, TAG_FD, TAG_ITEM = (tag << 48 for tag in (0x7A01, 0x7A02, 0x7A03, 0x7A04))
 REFERENCE = 0xFFFFFFFF
 HOOK_STATUS = 0x10000
 MAX_FDS = 64
@@ -43,13 +46,14 @@ ANY_ERROR = 0xFFFF
 CONTINUE = 1
 DIED = "init died before it was set up"
 
-_CALL_SIZE = 64
-# struct call, for each number of arguments.
-_CALLS = [struct.Struct(f"=HHHHI4x{n}q{(6 - n) * 8}x") for n in range(7)]
-_TOLERANCE = struct.Struct("=HHH")
-_BACK = 12  # offsetof(struct call, back)
+# struct call as 64-bit words: op, ok[0], ok[1] and skip; nr and back; six arguments.
+_WORDS = 8
+_OK = (16, 32)
+_SKIP = 48
+_BACK = 1 << 32
+_ABSENT = [(0,) * (6 - n) for n in range(7)]  # behind n arguments
 _REQUEST = struct.Struct("=8I")
-_REPLY = struct.Struct(f"=iiII{MAX_FDS}i")
+_REPLY = struct.Struct(f"=iiIII{MAX_FDS}i")
 _OPEN_HOW = struct.Struct("=3Q")
 _PADDING = [bytes(-n % 8) for n in range(8)]
 
@@ -70,17 +74,23 @@ class Reply:
         return self.results[result & REFERENCE]
 
 
+def item(column: int = 0) -> int:
+    """What the row of a Batch.each() has in this column."""
+    return TAG_ITEM | column
+
+
 class Batch:
     """System calls to be executed in order until one fails."""
 
-    __slots__ = ("_texts", "back", "calls", "data", "fds", "names", "out_range", "relocations")
+    __slots__ = ("_texts", "_words", "back", "data", "fds", "names", "out_range", "relocations", "repeats")
 
     def __init__(self) -> None:
         self.back: list[int] = []  # the calls whose descriptors the reply brings
-        self.calls = bytearray()  # struct call[], packed
-        self.names: list[tuple[str, str | None]] = []
+        self._words: list[int] = []  # struct call[]
+        self.names: list[tuple[str, Path]] = []
         self.data = bytearray()
         self.relocations: list[int] = []
+        self.repeats = 0  # how many more calls each() makes of them
         self.fds: list[int] = []
         self.out_range = (0, 0)
         self._texts: dict[str | bytes, Data] = {}
@@ -107,7 +117,10 @@ class Batch:
         name = _bytes(content)
         if b"\0" in name:
             raise Error(f"{content!r} contains a null byte")
-        self._texts[content] = place = self.put(name + b"\0")
+        data = self.data
+        self._texts[content] = place = TAG_DATA | len(data)
+        data += name
+        data.append(0)
         return place
 
     def out(self, size: int) -> Data:
@@ -135,21 +148,28 @@ class Batch:
 
     # -- calls
 
-    def op(self, op: int, nr: int, arguments: Sequence[Argument], name: str, path: str | None = None) -> Result:
+    def op(self, op: int, nr: int, arguments: Sequence[Argument], name: str, path: Path = None) -> Result:
         """Append one entry of the protocol; `name` and `path` word its failure."""
-        numbers = [a if type(a) is int else self.text(a) for a in arguments]  # type: ignore[arg-type]
-        self.calls += _CALLS[len(numbers)].pack(op, 0, 0, 0, nr, *numbers)
+        words = self._words
+        words += (op, nr)
+        known = self._texts
+        for argument in arguments:
+            words.append(argument if type(argument) is int else known.get(argument) or self.text(argument))  # type: ignore[arg-type]
+        words += _ABSENT[len(arguments)]
         self.names.append((name, path))
         return TAG_RESULT | (len(self.names) - 1)
 
-    def call(self, name: str, nr: int, *arguments: Argument, path: str | None = None) -> Result:
+    def call(self, name: str, nr: int, *arguments: Argument, path: Path = None) -> Result:
         """Append the system call `nr`; `name` and `path` word its failure."""
         return self.op(OP_SYSCALL, nr, arguments, name, path)
 
     def tolerate(self, result: Result, *errnos: int, skip: int = 0) -> None:
         """Let an appended call fail with one of (at most two) errnos; the next `skip` calls are then passed over."""
-        first, second = (*errnos, 0, 0)[:2]
-        _TOLERANCE.pack_into(self.calls, (result & REFERENCE) * _CALL_SIZE + 2, skip, first, second)
+        at = (result & REFERENCE) * _WORDS
+        word = self._words[at] & 0xFFFF | skip << _SKIP
+        for error, shift in zip(errnos, _OK, strict=False):
+            word |= error << shift
+        self._words[at] = word
 
     def count_since(self, result: Result) -> int:
         """How many calls were appended after this one."""
@@ -157,7 +177,7 @@ class Batch:
 
     def send_back(self, result: Result) -> None:
         """The reply brings the descriptor that this call returned."""
-        self.calls[(result & REFERENCE) * _CALL_SIZE + _BACK] = 1
+        self._words[(result & REFERENCE) * _WORDS + 1] |= _BACK
         self.back.append(result & REFERENCE)
 
     def skip(self) -> Result:
@@ -168,21 +188,46 @@ class Batch:
         """Where a skip() leads to."""
         self.tolerate(skip, skip=self.count_since(skip))
 
+    def each(self, rows: Sequence[Sequence[str | int]]) -> Result:
+        """Run the calls up to end_each() for each of `rows`, all of one length and at least one; item(column) stands for
+        what is in the row. A call that fails is worded with the row's path: give them as `path=[...]`."""
+        words: list[int] = []
+        texts: list[int] = []
+        for row in rows:
+            for value in row:
+                if type(value) is not int:
+                    texts.append(8 * len(words))
+                    value = self.text(value) & REFERENCE  # type: ignore[arg-type]
+                words.append(value)
+        place = self.put(array("q", words).tobytes())
+        self.relocations += [(place & REFERENCE) + at for at in texts]
+        return self.op(OP_EACH, len(rows), (place, len(rows[0])), "each")
+
+    def end_each(self, each: Result) -> None:
+        """The end of what each() repeats."""
+        count = self.count_since(each)
+        self.tolerate(each, skip=count)
+        self.repeats += count * (self._words[(each & REFERENCE) * _WORDS + 1] - 1)
+
     def expect(self, place: Data, at: int, size: int, value: int, error: int, *, equal: bool = True) -> Result:
         """Fail with `error` unless the `size` bytes at `place`+`at` are (or with equal=False: are not) `value`."""
         arguments = (place + at, size, int(equal), value)
         return self.op(OP_EXPECT, error, arguments, "expect")
 
-    def openat2(self, dirfd: Argument, path: str, flags: int, *, mode: int = 0, resolve: int = 0) -> Result:
-        """openat2(2) with O_CLOEXEC."""
+    def openat2(
+        self, dirfd: Argument, path: Argument, flags: int, *, mode: int = 0, resolve: int = 0, name: Path = None
+    ) -> Result:
+        """openat2(2) with O_CLOEXEC. An item() for `path` needs a `name` to be worded with."""
         how = self.put(_OPEN_HOW.pack(flags | os.O_CLOEXEC, mode, resolve))
-        return self.call("openat2", sysnr.OPENAT2, dirfd, path, how, 24, path=path)
+        return self.call("openat2", sysnr.OPENAT2, dirfd, path, how, 24, path=name or path)  # type: ignore[arg-type]
 
-    def open_tree(self, dirfd: Argument, path: str, flags: int) -> Result:
-        """open_tree(2) with OPEN_TREE_CLOEXEC."""
-        return self.call("open_tree", sysnr.OPEN_TREE, dirfd, path, flags | os.O_CLOEXEC, path=path)
+    def open_tree(self, dirfd: Argument, path: Argument, flags: int, name: Path = None) -> Result:
+        """open_tree(2) with OPEN_TREE_CLOEXEC. An item() for `path` needs a `name` to be worded with."""
+        return self.call(
+            "open_tree", sysnr.OPEN_TREE, dirfd, path, flags | os.O_CLOEXEC, path=name or path  # type: ignore[arg-type]
+        )
 
-    def move_mount(self, mount: Argument, target: Argument, path: str | None = None) -> Result:
+    def move_mount(self, mount: Argument, target: Argument, path: Path = None) -> Result:
         """move_mount(2) of a detached mount onto the object that descriptor `target` refers to."""
         flags = 0x4 | 0x40  # MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
         return self.call("move_mount", sysnr.MOVE_MOUNT, mount, "", target, "", flags, path=path)
@@ -196,7 +241,7 @@ class Batch:
         propagation: int = 0,
         userns_fd: int = 0,
         recursive: bool = False,
-        path: str | None = None,
+        path: Path = None,
     ) -> Result:
         """mount_setattr(2) on the mount that `fd` refers to."""
         attr = self.put(struct.pack("=4Q", attr_set, attr_clr, propagation, userns_fd))
@@ -211,10 +256,12 @@ class Batch:
             "mount", sysnr.MOUNT, source, target, fstype, flags, data or 0, path=path or target
         )
 
-    def mount_on(self, directory: Argument, source: str, fstype: str, flags: int, data: str) -> Result:
+    def mount_on(
+        self, directory: Argument, source: str, fstype: Argument, flags: int, data: Argument, name: Path = None
+    ) -> Result:
         """mount(2) on the directory behind a descriptor: fchdir(2) pins it. The working directory changes."""
-        self.call("fchdir", sysnr.FCHDIR, directory, path=source)
-        return self.call("mount", sysnr.MOUNT, source, ".", fstype, flags, data or 0, path=source)
+        self.call("fchdir", sysnr.FCHDIR, directory, path=name or source)
+        return self.call("mount", sysnr.MOUNT, source, ".", fstype, flags, data or 0, path=name or source)
 
     def fsopen(self, fstype: str) -> Result:
         """fsopen(2) with FSOPEN_CLOEXEC."""
@@ -254,9 +301,10 @@ class Batch:
         calls_off = len(data) + (-len(data) % 8)
         data += bytes(calls_off - len(data))
         relocations = struct.pack(f"={len(self.relocations)}I", *self.relocations)
-        size = calls_off + len(self.calls) + len(relocations)
+        calls = array("q", self._words).tobytes()
+        size = calls_off + len(calls) + len(relocations)
         head = (size, len(self.names), len(self.relocations), calls_off, *self.out_range, flags, 0)
-        return b"".join((_REQUEST.pack(*head), data, self.calls, relocations))
+        return b"".join((_REQUEST.pack(*head), data, calls, relocations))
 
 
 def _bytes(content: str | bytes) -> bytes:
@@ -311,14 +359,14 @@ class Channel:
 
     def _reply(self, batch: Batch, head: bytes, fds: list[int]) -> Reply:
         head += self._read(_REPLY.size - len(head))
-        failed, error, ncalls, nfds, *sent = _REPLY.unpack(head)
+        failed, error, ncalls, row, nfds, *sent = _REPLY.unpack(head)
         if ncalls != len(batch) or nfds > MAX_FDS or failed >= ncalls:
             raise InitError("init answered with something else than was asked")
         results = struct.unpack(f"={ncalls}q", self._read(8 * ncalls))
         data = self._read(batch.out_range[1])
         if failed >= 0:
             name, path = batch.names[failed]
-            raise StepError(name, error, path, failed)
+            raise StepError(name, error, path[row] if isinstance(path, (list, tuple)) else path, failed)
         if len(fds) != sum(results[index] >= 0 for index in batch.back):
             raise SyscallError("recvmsg", EMFILE)  # the kernel drops those that we have no room for
         return Reply(results, data, tuple(sent[:nfds]), fds)

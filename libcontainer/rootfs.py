@@ -30,16 +30,20 @@ from libcontainer.remote import (
     AT_RECURSIVE,
     Batch,
     StepError,
+    item,
 )
 from libcontainer.steps import Step
 from libcontainer.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from libcontainer.plan import Plan, Slots
     from libcontainer.remote import Argument, Channel
 
 MNT_DETACH = 2
+AT_ONCE = 16  # paths in one step
 NULL_DEVICE = (1 << 8) | 3
 
 
@@ -144,10 +148,19 @@ def mask_steps(plan: Plan) -> list[Step]:
     def words(err: StepError) -> str | None:
         return "container's /dev/null is invalid" if err.call == "expect" or err.filename == "dev/null" else None
 
-    def step(path: str) -> Step:
-        return Step(f"can't mask path {path!r}", lambda batch: _mask(batch, plan.slots, inroot.clean(path)))
+    return [
+        Step("can't mask paths", lambda batch: _null(batch, plan), words=words),
+        *_each_step("can't mask path {!r}", paths, lambda batch, some: _mask(batch, plan.slots, some)),
+    ]
 
-    return [Step("can't mask paths", lambda batch: _null(batch, plan), words=words), *map(step, paths)]
+
+def _each_step(what: str, paths: list[str], emit: Callable[[Batch, list[str]], None]) -> list[Step]:
+    """One step for all paths; a few, where they are so many that init would run out of descriptor numbers."""
+
+    def step(some: list[str]) -> Step:
+        return Step("", lambda batch: emit(batch, some), words=lambda err: what.format(err.filename))
+
+    return [step(paths[at : at + AT_ONCE]) for at in range(0, len(paths), AT_ONCE)]
 
 
 def _null(batch: Batch, plan: Plan) -> None:
@@ -160,53 +173,47 @@ def _null(batch: Batch, plan: Plan) -> None:
     batch.call("dup3", sysnr.DUP3, null, plan.slots.null, os.O_CLOEXEC)
 
 
-def _mask(batch: Batch, slots: Slots, path: str) -> None:
-    """Cover a directory, or else a file: which it is shows when it is opened as a directory."""
-    directory = batch.openat2(slots.root, path, os.O_PATH | os.O_DIRECTORY, resolve=RESOLVE_IN_ROOT)
-    _cover_directory(batch, slots, path, directory)
+def _mask(batch: Batch, slots: Slots, paths: list[str]) -> None:
+    """Cover each directory, or else file: which it is shows when it is opened as a directory."""
+    each = batch.each([(inroot.clean(path),) for path in paths])
+    directory = batch.openat2(slots.root, item(), os.O_PATH | os.O_DIRECTORY, resolve=RESOLVE_IN_ROOT, name=paths)
+    _cover_directory(batch, slots, paths, directory)
     done = batch.skip()
     batch.tolerate(directory, errno.ENOENT, errno.ENOTDIR, skip=batch.count_since(directory))
-    file = batch.openat2(slots.root, path, os.O_PATH, resolve=RESOLVE_IN_ROOT)
-    _cover_file(batch, path, file, slots.null)
+    file = batch.openat2(slots.root, item(), os.O_PATH, resolve=RESOLVE_IN_ROOT, name=paths)
+    batch.move_mount(batch.open_tree(slots.null, "", OPEN_TREE_CLONE | AT_EMPTY_PATH, paths), file, paths)
     batch.tolerate(file, errno.ENOENT, errno.ENOTDIR, skip=batch.count_since(file))
     batch.end_skip(done)
+    batch.end_each(each)
 
 
-def _cover_directory(batch: Batch, slots: Slots, path: str, directory: Argument) -> None:
+def _cover_directory(batch: Batch, slots: Slots, paths: list[str], directory: Argument) -> None:
     """A clone of the tmpfs that covers another, or else (EBADF) a new one, which is kept for the next."""
-    clone = batch.open_tree(slots.empty, "", OPEN_TREE_CLONE | AT_EMPTY_PATH)
-    batch.move_mount(clone, directory, path)
+    clone = batch.open_tree(slots.empty, "", OPEN_TREE_CLONE | AT_EMPTY_PATH, paths)
+    batch.move_mount(clone, directory, paths)
     cloned = batch.skip()
     batch.tolerate(clone, errno.EBADF, errno.EINVAL, skip=batch.count_since(clone))
-    batch.mount_on(directory, "tmpfs", "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=2,mode=755")
-    covered = batch.openat2(slots.root, path, os.O_PATH | os.O_DIRECTORY, resolve=RESOLVE_IN_ROOT)
-    batch.call("dup3", sysnr.DUP3, covered, slots.empty, os.O_CLOEXEC)
+    batch.mount_on(directory, "tmpfs", "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=2,mode=755", paths)
+    covered = batch.openat2(slots.root, item(), os.O_PATH | os.O_DIRECTORY, resolve=RESOLVE_IN_ROOT, name=paths)
+    batch.call("dup3", sysnr.DUP3, covered, slots.empty, os.O_CLOEXEC, path=paths)
     batch.end_skip(cloned)
-
-
-def _cover_file(batch: Batch, path: str, file: Argument, null: Argument) -> None:
-    clone = batch.open_tree(null, "", OPEN_TREE_CLONE | AT_EMPTY_PATH)
-    batch.move_mount(clone, file, path)
 
 
 def readonly_steps(plan: Plan) -> list[Step]:
     """linux.readonlyPaths: each is bind-mounted onto itself, read-only; missing ones are skipped."""
 
-    def step(path: str) -> Step:
-        return Step(
-            f"can't make path {path!r} read-only",
-            lambda batch: _protect(batch, plan.slots.root, inroot.clean(path)),
-        )
-
-    return [step(path) for path in plan.linux.get("readonlyPaths") or ()]
+    paths = list(plan.linux.get("readonlyPaths") or ())
+    return _each_step("can't make path {!r} read-only", paths, lambda batch, some: _protect(batch, plan.slots.root, some))
 
 
-def _protect(batch: Batch, root: int, path: str) -> None:
-    target = batch.openat2(root, path, os.O_PATH, resolve=RESOLVE_IN_ROOT)
-    clone = batch.open_tree(target, "", OPEN_TREE_CLONE | AT_RECURSIVE | AT_EMPTY_PATH)
-    batch.mount_setattr(clone, attr_set=MOUNT_ATTR_RDONLY, path=path)
-    batch.move_mount(clone, target, path)
+def _protect(batch: Batch, root: int, paths: list[str]) -> None:
+    each = batch.each([(inroot.clean(path),) for path in paths])
+    target = batch.openat2(root, item(), os.O_PATH, resolve=RESOLVE_IN_ROOT, name=paths)
+    clone = batch.open_tree(target, "", OPEN_TREE_CLONE | AT_RECURSIVE | AT_EMPTY_PATH, paths)
+    batch.mount_setattr(clone, attr_set=MOUNT_ATTR_RDONLY, path=paths)
+    batch.move_mount(clone, target, paths)
     batch.tolerate(target, errno.ENOENT, errno.ENOTDIR, skip=batch.count_since(target))
+    batch.end_each(each)
 
 
 # -- entering the root

@@ -21,7 +21,7 @@ TIMEOUT = 30
 # protocol.h, written down a second time
 REQUEST = struct.Struct("=IIIIIIII")
 CALL = struct.Struct("=HHHHIBBBB6Q")
-REPLY = struct.Struct("=iiII64i")
+REPLY = struct.Struct("=iiIII64i")
 
 
 @functools.cache
@@ -132,4 +132,4 @@ def request(
 def call(op: int, *arguments: int, nr: int = 0, skip: int = 0, ok: tuple[int, int] = (0, 0), back: int = 0) -> bytes:
     """One struct call."""
     values = [argument & 0xFFFFFFFFFFFFFFFF for argument in (*arguments, 0, 0, 0, 0, 0, 0)[:6]]
-    return CALL.pack(op, skip, *ok, nr, back, 0, 0, 0, *values)
+    return CALL.pack(op, *ok, skip, nr, back, 0, 0, 0, *values)

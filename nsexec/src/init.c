@@ -30,12 +30,19 @@ static int plain;             /* read requests with read(2) only */
 static int broken;            /* the last request failed */
 static const char *label;     /* what a detached step is called in its failure message */
 
+/* OP_EACH under way: calls [first, end) run again and again, `left` counts this time. */
+struct loop {
+	uint32_t first, end, left, row, width;
+	const uint64_t *words; /* of this row */
+};
+
 /* One request in memory: the payload, followed by the results of its calls. */
 struct batch {
 	struct request head;
 	struct call *calls;
 	char *data;
 	int64_t *results;
+	struct loop loop;
 	size_t mapped;
 	uint32_t nfds;
 	int32_t fds[MAX_FDS];
@@ -275,7 +282,7 @@ static int reply_head(const struct batch *b, const struct reply *head)
 
 static int reply(const struct batch *b, int32_t failed, int32_t error)
 {
-	struct reply head = {.failed = failed, .error = error, .ncalls = b->head.ncalls, .nfds = b->nfds};
+	struct reply head = {.failed = failed, .error = error, .ncalls = b->head.ncalls, .row = b->loop.row, .nfds = b->nfds};
 
 	memcpy(head.fds, b->fds, sizeof head.fds);
 	if (reply_head(b, &head) < 0 || write_all(b->results, b->head.ncalls * sizeof(int64_t)) < 0)
@@ -301,6 +308,11 @@ static int resolve(const struct batch *b, uint32_t index, uint64_t argument, lon
 		if (reference >= b->nfds)
 			return -1;
 		*value = b->fds[reference];
+		return 0;
+	case TAG_ITEM:
+		if (!b->loop.left || reference >= b->loop.width)
+			return -1;
+		*value = (long)b->loop.words[reference];
 		return 0;
 	default:
 		*value = (long)argument;
@@ -416,6 +428,37 @@ static long do_expect(const long arg[6], uint32_t error)
 	return (found == (uint64_t)arg[3]) == (arg[2] == 1) ? 0 : -(long)error;
 }
 
+/* No loop in a loop, none without a row or a call, and no row outside of the payload. */
+static long begin_each(struct batch *b, uint32_t index)
+{
+	const struct call *call = &b->calls[index];
+	uint64_t at = REFERENCE(call->arg[0]), width = call->arg[1];
+
+	if (b->loop.left || !call->nr || !call->skip || call->skip >= b->head.ncalls - index || at % sizeof(uint64_t) ||
+	    !width || width > MAX_COLUMNS || at > b->head.size || call->nr * width * sizeof(uint64_t) > b->head.size - at)
+		return -EBADMSG;
+	b->loop = (struct loop){.first = index + 1,
+				.end = index + 1 + call->skip,
+				.left = call->nr,
+				.width = (uint32_t)width,
+				.words = (const uint64_t *)(const void *)(b->data + at)};
+	return 0;
+}
+
+/* The call to run when those before `next` have been: at the end of a loop the first one again, for the next row. */
+static uint32_t follow(struct batch *b, uint32_t next)
+{
+	struct loop *loop = &b->loop;
+
+	if (!loop->left || next < loop->end)
+		return next;
+	if (!--loop->left)
+		return next;
+	loop->row++;
+	loop->words += loop->width;
+	return loop->first;
+}
+
 static long do_sync(const struct batch *b)
 {
 	char go;
@@ -442,7 +485,7 @@ static long execute(struct batch *b, uint32_t index)
 		if (resolve(b, index, call->arg[i], &arg[i]) < 0)
 			return -EBADMSG;
 	/* Not the kernel but we ourselves read there. */
-	if ((call->op == OP_LABEL || call->op == OP_EXPECT) && TAG(call->arg[0]) != TAG_DATA)
+	if ((call->op == OP_LABEL || call->op == OP_EXPECT || call->op == OP_EACH) && TAG(call->arg[0]) != TAG_DATA)
 		return -EBADMSG;
 	switch (call->op) {
 	case OP_SYSCALL:
@@ -467,6 +510,8 @@ static long execute(struct batch *b, uint32_t index)
 	case OP_PLAIN:
 		plain = 1;
 		return 0;
+	case OP_EACH:
+		return begin_each(b, index);
 	default:
 		return -EBADMSG;
 	}
@@ -484,7 +529,8 @@ static int run(struct batch *b)
 		return reply(b, 0, ECANCELED);
 	broken = 0;
 	label = NULL; /* it lay in an earlier request */
-	for (uint32_t i = 0; i < b->head.ncalls; i++) {
+	b->loop = (struct loop){0};
+	for (uint32_t i = 0; i < b->head.ncalls; i = follow(b, i + 1)) {
 		long result = execute(b, i);
 
 		b->results[i] = result;

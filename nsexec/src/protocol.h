@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #define MAX_FDS 64
+#define MAX_COLUMNS 8
 #define MAX_PAYLOAD (64u << 20)
 #define ANY_ERROR 0xffff /* in `ok`: tolerate every errno */
 
@@ -32,6 +33,7 @@ enum op {
 	OP_EXPECT = 7,  /* fail with errno `nr` unless the arg[1] bytes at arg[0] equal (arg[2] = 1) arg[3], or differ (0) */
 	OP_SKIP = 8,    /* pass over the next `skip` calls */
 	OP_PLAIN = 9,   /* from the next request on use read(2), not recvmsg(2): a seccomp filter is in force */
+	OP_EACH = 10,   /* run the next `skip` calls for each of the `nr` rows of arg[1] words at arg[0] */
 };
 
 /*
@@ -44,12 +46,13 @@ enum tag {
 	TAG_DATA = 0x7a01,   /* pointer to this offset of the payload */
 	TAG_RESULT = 0x7a02, /* result of this earlier call of the batch */
 	TAG_FD = 0x7a03,     /* this descriptor of the request */
+	TAG_ITEM = 0x7a04,   /* this word of the row that OP_EACH is at */
 };
 
 struct call {
 	uint16_t op;
-	uint16_t skip;  /* so many of the next calls are passed over after a tolerated error */
 	uint16_t ok[2]; /* tolerated errnos, 0 = none */
+	uint16_t skip;  /* so many of the next calls are passed over after a tolerated error */
 	uint32_t nr;
 	uint8_t back; /* the result is a descriptor that goes with the reply */
 	uint8_t pad[3];
@@ -71,6 +74,7 @@ struct reply {
 	int32_t failed; /* index of the call that failed, -1 if none */
 	int32_t error;  /* its errno, or HOOK_STATUS + wait status */
 	uint32_t ncalls;
+	uint32_t row; /* that OP_EACH was at when the call failed */
 	uint32_t nfds;
 	int32_t fds[MAX_FDS]; /* numbers under which the request's descriptors are known to init */
 };

@@ -14,6 +14,7 @@ from libcontainer import sysnr
 from libcontainer.remote import (
     CONTINUE,
     OP_DETACH,
+    OP_EACH,
     OP_EXEC,
     OP_EXPECT,
     OP_HOOK,
@@ -24,6 +25,7 @@ from libcontainer.remote import (
     OP_SYSCALL,
     TAG_DATA,
     TAG_FD,
+    TAG_ITEM,
     TAG_RESULT,
 )
 from tests.init_process import REPLY, REQUEST, Init, call, request
@@ -33,6 +35,11 @@ PATIENT = settings(deadline=None, max_examples=60, suppress_health_check=[Health
 ORDERLY = (0, 1, 255, -signal.SIGPIPE)
 # Calls that harm nobody, whatever their arguments.
 HARMLESS = [sysnr.UMASK, sysnr.LSEEK, sysnr.SETNS, 0xFFFFFFFF]
+
+OPERATIONS = [
+    *(OP_SYSCALL, OP_SYSCALL, OP_SYNC, OP_DETACH, OP_LABEL, OP_HOOK, OP_EXEC, OP_EXPECT, OP_SKIP, OP_PLAIN, OP_EACH),
+    *(11, 0xFFFF),  # unknown
+]
 
 words = st.integers(0, 0xFFFFFFFF)
 near = st.one_of(st.integers(0, 80), words)  # offsets, indexes and sizes that are sometimes right
@@ -64,17 +71,13 @@ def test_heads_around_noise(payload: bytes, head: tuple[int, ...]) -> None:
 
 @st.composite
 def arguments(draw: st.DrawFn) -> int:
-    tag = draw(st.sampled_from([0, TAG_DATA, TAG_RESULT, TAG_FD]))
+    tag = draw(st.sampled_from([0, TAG_DATA, TAG_RESULT, TAG_FD, TAG_ITEM]))
     return tag | draw(near)
 
 
 @st.composite
 def calls(draw: st.DrawFn) -> bytes:
-    op = draw(
-        st.sampled_from(
-            [OP_SYSCALL, OP_SYSCALL, OP_SYNC, OP_DETACH, OP_LABEL, OP_HOOK, OP_EXEC, OP_EXPECT, OP_SKIP, OP_PLAIN, 10, 0xFFFF]
-        )
-    )
+    op = draw(st.sampled_from(OPERATIONS))
     nr = draw(st.sampled_from(HARMLESS) if op == OP_SYSCALL else st.integers(0, 50))
     return call(
         op,

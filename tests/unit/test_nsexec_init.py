@@ -23,6 +23,7 @@ from libcontainer.remote import (
     MAX_FDS,
     OP_CLONE,
     OP_DETACH,
+    OP_EACH,
     OP_EXEC,
     OP_HOOK,
     OP_LABEL,
@@ -31,9 +32,11 @@ from libcontainer.remote import (
     OP_SYSCALL,
     TAG_DATA,
     TAG_FD,
+    TAG_ITEM,
     TAG_RESULT,
     Batch,
     StepError,
+    item,
 )
 from tests.init_process import REPLY, REQUEST, Init, call, embedded, request
 
@@ -108,6 +111,61 @@ def test_vectors_are_relocated(tmp_path: Path) -> None:
     assert (tmp_path / "said").read_text() == "one two\n"
 
 
+# -- loops
+
+
+def test_a_loop_runs_its_calls_for_each_row(tmp_path: Path) -> None:
+    rows = [("one", 0o700), ("two", 0o711), ("three", 0o755)]
+    with Init() as init:
+        batch = Batch()
+        top = batch.openat2(AT_FDCWD, str(tmp_path), os.O_PATH)
+        each = batch.each(rows)
+        batch.call("mkdirat", sysnr.MKDIRAT, top, item(0), item(1))
+        batch.call("symlinkat", sysnr.SYMLINKAT, item(0), top, item(0))
+        batch.tolerate(each + 2, errno.EEXIST)
+        batch.end_each(each)
+        batch.call("mkdirat", sysnr.MKDIRAT, top, "last", 0o700)
+        init.channel.run(batch)
+    assert {entry.name: entry.stat().st_mode & 0o777 for entry in tmp_path.iterdir()} == {**dict(rows), "last": 0o700}
+
+
+def test_what_a_loop_tolerates_skips_in_its_row() -> None:
+    """The second close would fail in every row; after the last row it must not be entered either."""
+    with Init() as init:
+        batch = Batch()
+        each = batch.each([(NO_FD,), (NO_FD,)])
+        first = batch.call("close", sysnr.CLOSE, item())
+        bad(batch)
+        batch.tolerate(first, errno.EBADF, skip=1)
+        batch.end_each(each)
+        last = batch.call("umask", sysnr.UMASK, 0)
+        assert init.channel.run(batch)[last] >= 0
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_the_row_that_fails_is_the_one_that_is_named(rows: int, tmp_path: Path) -> None:
+    names = [str(tmp_path / f"{i}") for i in range(rows)]
+    for name in names[:-1]:
+        Path(name).touch()
+    with Init() as init:
+        batch = Batch()
+        each = batch.each([(name,) for name in names])
+        batch.openat2(AT_FDCWD, item(), os.O_PATH, name=names)
+        batch.end_each(each)
+        assert failure(init, batch).filename == names[-1]
+
+
+def test_there_is_no_loop_in_a_loop() -> None:
+    with Init() as init:
+        batch = Batch()
+        outer = batch.each([(1,), (2,)])
+        inner = batch.each([(1,)])
+        batch.call("umask", sysnr.UMASK, 0)
+        batch.end_each(inner)
+        batch.end_each(outer)
+        assert failure(init, batch).errno == errno.EBADMSG
+
+
 # -- failures
 
 
@@ -168,7 +226,7 @@ def test_skip() -> None:
 def test_skipping_past_the_end_ends_the_batch() -> None:
     with Init() as init:
         batch = Batch()
-        batch.tolerate(batch.skip(), skip=0xFFFF)
+        batch.tolerate(batch.skip(), skip=0x7FFF)
         bad(batch)
         assert init.channel.run(batch).results == (0, 0)
 
@@ -587,7 +645,18 @@ def test_malformed_requests_end_it(name: str) -> None:
     init.socket.close()
 
 
+EACH = {"nr": 1, "skip": 1}
 REFERS_TO_NOTHING = {
+    "a row outside of a loop": call(OP_SYSCALL, TAG_ITEM | 0, nr=sysnr.UMASK),
+    "rows elsewhere": call(OP_EACH, 0x1000, 1, **EACH),
+    "rows past the end": call(OP_EACH, TAG_DATA | 0, 1, nr=100, skip=1),
+    "wide rows past the end": call(OP_EACH, TAG_DATA | 0, 8, nr=3, skip=1),
+    "more rows than there are numbers": call(OP_EACH, TAG_DATA | 0, 8, nr=0xFFFFFFFF, skip=1),
+    "crooked rows": call(OP_EACH, TAG_DATA | 4, 1, **EACH),
+    "rows without words": call(OP_EACH, TAG_DATA | 0, 0, **EACH),
+    "a loop without rows": call(OP_EACH, TAG_DATA | 0, 1, nr=0, skip=1),
+    "a loop without calls": call(OP_EACH, TAG_DATA | 0, 1, nr=1),
+    "a loop over what is not there": call(OP_EACH, TAG_DATA | 0, 1, nr=1, skip=2),
     "an unknown operation": call(UNKNOWN_OP),
     "data past the end": call(OP_SYSCALL, TAG_DATA | 1000, nr=sysnr.UMASK),
     "its own result": call(OP_SYSCALL, TAG_RESULT | 0, nr=sysnr.UMASK),
@@ -601,7 +670,7 @@ REFERS_TO_NOTHING = {
 @pytest.mark.parametrize("name", REFERS_TO_NOTHING)
 def test_calls_that_refer_to_nothing(name: str) -> None:
     init = Init()
-    answer = init.ask(request(b"12345678", [REFERS_TO_NOTHING[name]]))
+    answer = init.ask(request(b"12345678", [REFERS_TO_NOTHING[name], GETTER]))
     assert REPLY.unpack(answer[: REPLY.size])[:2] == (0, errno.EBADMSG)
     assert init.end() == (1, "")
     init.socket.close()

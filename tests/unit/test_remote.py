@@ -16,6 +16,7 @@ from libcontainer.remote import (
     AT_FDCWD,
     CONTINUE,
     MAX_FDS,
+    OP_EACH,
     OP_HOOK,
     OP_LABEL,
     TAG_DATA,
@@ -25,6 +26,7 @@ from libcontainer.remote import (
     Channel,
     Reply,
     StepError,
+    item,
     spawn,
 )
 from tests.init_process import CALL, REPLY, REQUEST
@@ -46,6 +48,32 @@ class Decoded:
 
     def arguments(self, index: int) -> tuple[int, ...]:
         return self.calls[index][9:]
+
+    def unrolled(self) -> list[tuple[int, int, tuple[int, ...]]]:
+        """op, nr and arguments of every call as it is made: what OP_EACH repeats as often as there are rows."""
+        found = []
+        index = 0
+        while index < len(self.calls):
+            op, _, _, skip, nr, *_ = self.calls[index]
+            if op != OP_EACH:
+                found.append((op, nr, self.arguments(index)))
+                index += 1
+                continue
+            body = range(index + 1, index + 1 + skip)
+            for row in self.rows(index):
+                for i in body:
+                    made = tuple(row[a & 0xFFFFFFFF] if a >> 48 == 0x7A04 else a for a in self.arguments(i))
+                    found.append((self.calls[i][0], self.calls[i][4], made))
+            index = body.stop
+        return found
+
+    def rows(self, index: int) -> list[list[int]]:
+        """The rows of an OP_EACH, texts as arguments that text() takes."""
+        place, width, *_ = self.arguments(index)
+        at, count = place & 0xFFFFFFFF, self.calls[index][4]
+        words = struct.unpack_from(f"={count * width}Q", self.payload, at)
+        values = [0x7A01 << 48 | word if at + 8 * i in self.relocations else word for i, word in enumerate(words)]
+        return [values[i : i + width] for i in range(0, len(values), width)]
 
     def text(self, argument: int) -> bytes:
         assert argument >> 48 == 0x7A01
@@ -78,14 +106,43 @@ def test_a_call() -> None:
     batch.send_back(first)
     request = decoded(batch, CONTINUE)
     assert request.flags == 1
-    (op, skip, ok0, ok1, nr, back, *_), (_, *tolerance, _, not_back, _, _, _) = [call[:9] for call in request.calls]
-    assert (op, skip, ok0, ok1, nr, back) == (0, 0, 0, 0, 257, 1)
-    assert tolerance == [9, 1, 30]
+    (op, ok0, ok1, skip, nr, back, *_), (_, *tolerance, _, not_back, _, _, _) = [call[:9] for call in request.calls]
+    assert (op, ok0, ok1, skip, nr, back) == (0, 0, 0, 0, 257, 1)
+    assert tolerance == [1, 30, 9]
     assert not_back == 0
     fd, path, flags, mode, *rest = request.arguments(0)
     assert (fd, flags, mode, rest) == (2**64 - 100, 0, 0, [0, 0])
     assert request.text(path) == b"/etc/passwd"
     assert request.arguments(1)[:3] == (TAG_RESULT | 0, 2**64 - 1, 5)
+
+
+def test_a_loop() -> None:
+    batch = Batch()
+    batch.call("umask", 95, 0)
+    each = batch.each([("a", 1), ("b", 2), ("a", 3)])
+    made = batch.call("mkdirat", 258, 5, item(0), item(1), path=["x", "y", "z"])
+    batch.tolerate(made, 17, skip=1)
+    batch.call("close", 3, made)
+    batch.end_each(each)
+    batch.call("umask", 95, 18)
+    request = decoded(batch)
+    calls = [(nr, arguments) for _, nr, arguments in request.unrolled()]
+    assert [nr for nr, _ in calls] == [95, 258, 3, 258, 3, 258, 3, 95]
+    assert [(request.text(a[1]), a[2]) for nr, a in calls if nr == 258] == [(b"a", 1), (b"b", 2), (b"a", 3)]
+    assert (len(batch), batch.repeats) == (5, 4)
+
+
+def test_a_loop_is_worded_with_the_path_of_its_row() -> None:
+    batch = Batch()
+    each = batch.each([(1,), (2,)])
+    batch.call("fchdir", 81, item(), path=["first", "second"])
+    batch.end_each(each)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(REPLY.pack(1, 20, 2, 1, 0, *[0] * MAX_FDS) + struct.pack("=2q", 0, -20))
+        with pytest.raises(StepError) as caught:
+            Channel(ours).receive(batch)
+    assert (caught.value.call, caught.value.filename, caught.value.errno) == ("fchdir", "second", 20)
 
 
 def test_equal_texts_share_their_place() -> None:
@@ -142,7 +199,7 @@ def test_skips() -> None:
     batch.close(2)
     batch.close(3)
     batch.end_skip(skip)
-    assert [call[1] for call in decoded(batch).calls] == [0, 2, 0, 0]
+    assert [call[3] for call in decoded(batch).calls] == [0, 2, 0, 0]
     assert batch.count_since(skip) == 2
 
 
@@ -185,7 +242,7 @@ class Liar:
         self.socket.close()
 
     def says(self, failed: int, error: int, ncalls: int, nfds: int = 0, rest: bytes = b"", fds: tuple[int, ...] = ()) -> None:
-        message = REPLY.pack(failed, error, ncalls, nfds, *[0] * MAX_FDS) + rest
+        message = REPLY.pack(failed, error, ncalls, 0, nfds, *[0] * MAX_FDS) + rest
         socket.send_fds(self.socket, [message], list(fds))
 
 
@@ -215,7 +272,7 @@ def test_an_answer() -> None:
 
 def test_an_answer_in_pieces() -> None:
     with Liar() as liar:
-        whole = REPLY.pack(-1, 0, 1, 0, *[0] * MAX_FDS) + struct.pack("=q", 9)
+        whole = REPLY.pack(-1, 0, 1, 0, 0, *[0] * MAX_FDS) + struct.pack("=q", 9)
 
         def dribble() -> None:
             for i in range(0, len(whole), 7):
@@ -283,7 +340,7 @@ def test_a_call_that_was_tolerated_sends_nothing_back() -> None:
         assert liar.channel.receive(batch).fds == []
 
 
-@pytest.mark.parametrize("said", [b"", b"short", REPLY.pack(-1, 0, 1, 0, *[0] * MAX_FDS) + b"1234"])
+@pytest.mark.parametrize("said", [b"", b"short", REPLY.pack(-1, 0, 1, 0, 0, *[0] * MAX_FDS) + b"1234"])
 def test_an_end_in_the_middle(said: bytes) -> None:
     with Liar() as liar:
         liar.socket.sendall(said)
