@@ -173,7 +173,7 @@ def test_hidden_flags_are_not_shown(capfd: pytest.CaptureFixture[str]) -> None:
     assert "--all" not in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("tokens", [["nope"], ["nope", "-h"], ["help", "nope"], ["checkpoint", "--help"]])
+@pytest.mark.parametrize("tokens", [["nope"], ["nope", "-h"], ["help", "nope"], ["migrate", "--help"]])
 def test_no_help_topic(tokens: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert door.main(["pyrunc", *tokens]) == 3
     topic = next(token for token in tokens if token not in ("-h", "--help", "help"))

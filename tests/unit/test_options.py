@@ -270,7 +270,7 @@ def test_every_command_has_a_consistent_table(name: str) -> None:
 
 
 def test_what_is_not_a_command() -> None:
-    assert commands.load("checkpoint") is None
+    assert commands.load("migrate") is None
     assert commands.load("__init__") is None
     assert commands.load("") is None
 
@@ -297,6 +297,17 @@ SURFACE = {
     "list": {("format", "f", TEXT), ("quiet", "q", SWITCH)},
     "spec": {("bundle", "b", TEXT), ("rootless", "", SWITCH)},
     "features": set(),
+    "pause": set(),
+    "resume": set(),
+    "ps": {("format", "f", TEXT)},
+    "checkpoint": {
+        ("image-path", "", TEXT), ("work-path", "", TEXT), ("parent-path", "", TEXT), ("leave-running", "", SWITCH),
+        ("tcp-established", "", SWITCH), ("tcp-skip-in-flight", "", SWITCH), ("tcp-close", "", SWITCH),
+        ("link-remap", "", SWITCH), ("ext-unix-sk", "", SWITCH), ("shell-job", "", SWITCH), ("lazy-pages", "", SWITCH),
+        ("status-fd", "", NUMBER), ("page-server", "", TEXT), ("file-locks", "", SWITCH), ("pre-dump", "", SWITCH),
+        ("manage-cgroups-mode", "", TEXT), ("empty-ns", "", TEXTS), ("auto-dedup", "", SWITCH),
+        ("network-lock", "", TEXT), ("timeout", "", NUMBER), ("ghost-limit", "", TEXT),
+    },
 }  # fmt: skip
 
 
