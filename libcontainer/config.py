@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from libcontainer import bitlist, devices, personality
+from libcontainer import bitlist, devices, personality, saved_resources
 from libcontainer.errors import InvalidSpec
 from libcontainer.mount_options import MS_BIND, MS_RDONLY, PROPAGATION, parse
 from libcontainer.saved_config import NAMESPACES
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    from libcontainer.oci import IDMapping, Linux, Mount, Process, Resources, Seccomp, Spec
+    from libcontainer.oci import IDMapping, Linux, Mount, Process, Seccomp, Spec
 
 OCI_VERSION = "1.3.0"
 EXT_COPYUP = 1
@@ -254,73 +254,9 @@ def _is_writable_cgroup(mount: Mount) -> bool:
     )
 
 
-# Section, member, name in runc's cgroup object.
-_RESOURCES = (
-    ("memory", "limit", "memory"),
-    ("memory", "reservation", "memory_reservation"),
-    ("memory", "swap", "memory_swap"),
-    ("memory", "swappiness", "memory_swappiness"),
-    ("memory", "disableOOMKiller", "oom_kill_disable"),
-    ("memory", "checkBeforeUpdate", "memory_check_before_update"),
-    ("cpu", "shares", "cpu_shares"),
-    ("cpu", "quota", "cpu_quota"),
-    ("cpu", "burst", "cpu_burst"),
-    ("cpu", "period", "cpu_period"),
-    ("cpu", "realtimeRuntime", "cpu_rt_quota"),
-    ("cpu", "realtimePeriod", "cpu_rt_period"),
-    ("cpu", "cpus", "cpuset_cpus"),
-    ("cpu", "mems", "cpuset_mems"),
-    ("cpu", "idle", "cpu_idle"),
-    ("pids", "limit", "pids_limit"),
-    ("blockIO", "weight", "blkio_weight"),
-    ("blockIO", "leafWeight", "blkio_leaf_weight"),
-    ("blockIO", "weightDevice", "blkio_weight_device"),
-    ("blockIO", "throttleReadBpsDevice", "blkio_throttle_read_bps_device"),
-    ("blockIO", "throttleWriteBpsDevice", "blkio_throttle_write_bps_device"),
-    ("blockIO", "throttleReadIOPSDevice", "blkio_throttle_read_iops_device"),
-    ("blockIO", "throttleWriteIOPSDevice", "blkio_throttle_write_iops_device"),
-    ("network", "classID", "net_cls_classid_u"),
-)
-
-
 def _resources(linux: Linux) -> dict[str, Any]:
     """Only what the spec gives: for runc an absent member is one that is not managed."""
-    resources: Resources = linux.get("resources", {})
-    members: dict[str, Any] = {"devices": device_rules(linux)}
-    sections: Mapping[str, Any] = resources
-    for section, field, name in _RESOURCES:
-        value = sections.get(section, {}).get(field)
-        if value is not None:
-            members[name] = value
-    members.update(_other_resources(resources))
-    if "cpu_shares" in members:
-        from libcontainer.cgroups.resources import cpu_weight
-
-        members["cpu_weight"] = cpu_weight(members["cpu_shares"])
-    return members
-
-
-def _other_resources(resources: Resources) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    if resources.get("hugepageLimits"):
-        members["hugetlb_limit"] = [
-            {"page_size": entry.get("pageSize", ""), "limit": entry.get("limit", 0)}
-            for entry in resources["hugepageLimits"]
-        ]
-    if resources.get("network", {}).get("priorities"):
-        members["net_prio_ifpriomap"] = [
-            {"interface": entry.get("name", ""), "priority": entry.get("priority", 0)}
-            for entry in resources["network"]["priorities"]
-        ]
-    if resources.get("rdma"):
-        names = {"hcaHandles": "hca_handles", "hcaObjects": "hca_objects"}
-        members["rdma"] = {
-            card: {names[field]: value for field, value in limits.items()}
-            for card, limits in resources["rdma"].items()
-        }
-    if resources.get("unified"):
-        members["unified"] = resources["unified"]
-    return members
+    return {"devices": device_rules(linux), **saved_resources.to_saved(linux.get("resources", {}))}
 
 
 def _hooks(spec: Spec) -> dict[str, list[dict[str, Any]] | None]:

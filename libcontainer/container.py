@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from libcontainer.cgroups import Manager
     from libcontainer.criu.options import CheckpointOptions
+    from libcontainer.oci import Resources
     from libcontainer.process import Process
 else:
     import _signal
@@ -245,6 +246,16 @@ class Container:
         if self.status() != PAUSED:
             raise ContainerNotPaused
         self.cgroup.thaw()
+
+    def update(self, resources: Resources, *, rdt: dict[str, str] | None = None) -> None:
+        """Change the limits of a container that lives; `resources` is a (partial) linux.resources of the specification.
+
+        `rdt` may have l3CacheSchema and memBwSchema, for a container that has a class in resctrl. Device rules, swappiness,
+        huge pages, network and rdma limits are not changed.
+        """
+        from libcontainer import container_update
+
+        container_update.update(self, resources, rdt or {})
 
     def _kill_all(self) -> bool:
         """Kill every process of the cgroup; False if there is none to kill."""

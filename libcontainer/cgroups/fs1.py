@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Any
 
-    from libcontainer.cgroups.resources import Resources, Write
+    from libcontainer.cgroups.resources import Plan, Resources, Write
 
 # The order in which they are created, joined and set; "" is the unified hierarchy of a hybrid machine.
 CONTROLLERS = (
@@ -155,21 +155,26 @@ class Manager1(Manager):
             raise
 
     def set(self, resources: Resources, *, spec_devices: Collection[str] = (), devices: bool = True) -> None:
-        from libcontainer.cgroups.resources import V1, Imagined
+        from libcontainer.cgroups.resources import V1
 
         _refuse_unified(resources)
-        for controller, plan in V1:
-            path = self.paths.get(controller, "")
-            if plan is None:
-                if devices:
-                    self._set_spec_devices(resources, spec_devices)
-                continue
-            writes = plan(resources, Files(self._tree, path) if path else Imagined())
-            if writes and not path:
-                raise _unavailable(controller, writes[0].field)
+        # All are worked out before one is written: what can be refused beforehand changes nothing.
+        steps = [(controller, plan and self._planned(controller, plan, resources)) for controller, plan in V1]
+        for controller, writes in steps:
             if writes:
-                self._put(path, writes)
-                self._check_shares(path, writes)
+                self._put(self.paths[controller], writes)
+                self._check_shares(self.paths[controller], writes)
+            elif controller == "devices" and devices:
+                self._set_spec_devices(resources, spec_devices)
+
+    def _planned(self, controller: str, plan: Plan, resources: Resources) -> list[Write]:
+        from libcontainer.cgroups.resources import Imagined
+
+        path = self.paths.get(controller, "")
+        writes = plan(resources, Files(self._tree, path) if path else Imagined())
+        if writes and not path:
+            raise _unavailable(controller, writes[0].field)
+        return writes
 
     def _set_spec_devices(self, resources: Resources, spec_devices: Collection[str]) -> None:
         from libcontainer.cgroups.devices import with_defaults

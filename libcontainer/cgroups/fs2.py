@@ -122,9 +122,11 @@ class Manager2(Manager):
         if self.absent:
             return
         look = Files(self._tree, self._primary)
-        for _controller, plan in V2:
-            if plan:
-                self._put(self._primary, plan(resources, look))
+        # All are worked out before one is written: what can be refused beforehand changes nothing.
+        steps = [plan(resources, look) if plan else None for _controller, plan in V2]
+        for writes in steps:
+            if writes is not None:
+                self._put(self._primary, writes)
             elif devices:
                 self._set_spec_devices(resources, spec_devices)
 

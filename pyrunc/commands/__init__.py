@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 NAMES = (
     "checkpoint",
     *("create", "delete", "exec", "features", "kill", "list", "pause", "ps", "resume", "run", "spec", "start", "state"),
+    "update",
 )
 
 

@@ -242,3 +242,45 @@ def test_update_by_runc(sandbox: Sandbox) -> None:
     assert value("memory", "memory.limit_in_bytes") == str(64 << 20)
     assert value("cpu", "cpu.shares") == "512"
     assert pair.maker.status(NAME) == "running"
+
+
+def limit_file(sandbox: Sandbox, controller: str, file: str) -> str:
+    """What a file of the container's cgroup says."""
+    with open(f"/sys/fs/cgroup/{controller}/{sandbox.name}/{file}") as opened:
+        return opened.read().strip()
+
+
+def test_pause_and_resume(pair: Pair) -> None:
+    """One freezes, the other thaws."""
+    pair.run()
+    pair.operator.ok("pause", NAME)
+    assert pair.maker.status(NAME) == "paused"
+    assert pair.maker.run("pause", NAME)[0] == 1
+    pair.maker.ok("resume", NAME)
+    assert pair.operator.status(NAME) == "running"
+
+
+def test_ps(pair: Pair) -> None:
+    """The same pids."""
+    pair.bundle.args("sleep", "1000")
+    pair.run()
+    assert pair.operator.ok("ps", "--format", "json", NAME) == pair.maker.ok("ps", "--format", "json", NAME)
+
+
+def test_update(pair: Pair, sandbox: Sandbox) -> None:
+    """Each works on the limits that the other saved. (runc 1.1 forgets, of most, those that are not given.)"""
+    pair.bundle.spec["linux"]["resources"].update(memory={"limit": 1 << 25}, cpu={"shares": 200})
+    pair.bundle.write()
+    pair.run()
+    pair.operator.ok("update", "--memory", str(1 << 26), "--cpu-quota", "20000", "--cpu-period", "50000", NAME)
+    pair.maker.ok("update", "--memory", str(1 << 27), "--pids-limit", "50", NAME)
+    pair.operator.ok("update", "--memory-reservation", str(1 << 24), "--pids-limit", "50", NAME)
+    assert limit_file(sandbox, "memory", "memory.limit_in_bytes") == str(1 << 27)
+    assert limit_file(sandbox, "memory", "memory.soft_limit_in_bytes") == str(1 << 24)
+    assert limit_file(sandbox, "cpu", "cpu.shares") == "200"
+    assert limit_file(sandbox, "cpu", "cpu.cfs_quota_us") == "20000"
+    assert limit_file(sandbox, "pids", "pids.max") == "50"
+    cgroup = json.loads((pair.maker.root / NAME / "state.json").read_text())["config"]["cgroups"]
+    assert (cgroup["memory_reservation"], cgroup["pids_limit"]) == (1 << 24, 50)
+    assert pair.maker.ok("exec", NAME, "echo", "alive").strip() == "alive"
+    assert pair.operator.ok("exec", NAME, "echo", "alive").strip() == "alive"

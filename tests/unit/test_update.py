@@ -1,0 +1,226 @@
+"""The rules by which an update is merged into the limits that are saved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from libcontainer import container_update, resctrl, saved_resources
+from libcontainer.errors import ContainerNotRunning, Error, Unsupported
+
+OLD: Any = {
+    "memory": {"limit": 100, "reservation": 50, "swap": 200, "swappiness": 10, "disableOOMKiller": True,
+               "checkBeforeUpdate": True},
+    "cpu": {"shares": 7, "quota": 1, "period": 2, "burst": 3, "idle": 0, "cpus": "0", "mems": "0", "realtimePeriod": 4,
+            "realtimeRuntime": 5},
+    "pids": {"limit": 9},
+    "blockIO": {"weight": 11, "leafWeight": 12, "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1}]},
+    "hugepageLimits": [{"pageSize": "2MB", "limit": 1}],
+    "network": {"classID": 1},
+    "rdma": {"mlx": {"hcaHandles": 1}},
+    "unified": {"memory.high": "1"},
+}  # fmt: skip
+
+
+def merged(given: Any, old: Any = OLD) -> Any:
+    return container_update.merged(old, given)
+
+
+def test_nothing_given() -> None:
+    assert merged({}) == {
+        "memory": {"limit": 100, "reservation": 50, "swap": 200, "swappiness": 10, "disableOOMKiller": True},
+        "cpu": {"shares": 7, "realtimePeriod": 4, "realtimeRuntime": 5},
+        "blockIO": OLD["blockIO"],
+        "hugepageLimits": OLD["hugepageLimits"],
+        "network": OLD["network"],
+        "rdma": OLD["rdma"],
+    }
+
+
+def test_the_arguments_stay_as_they_are() -> None:
+    before = repr(OLD)
+    merged({"memory": {"limit": 1}, "blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 2}]}})
+    assert repr(OLD) == before
+
+
+def test_what_is_given_replaces() -> None:
+    given: Any = {
+        "memory": {"limit": 1, "reservation": 2, "swap": 3, "checkBeforeUpdate": True},
+        "cpu": {"shares": 4, "burst": 0, "idle": 0, "cpus": "1", "mems": "1", "realtimePeriod": 5, "realtimeRuntime": 6},
+        "pids": {"limit": -1},
+        "blockIO": {"weight": 13},
+        "unified": {"cpu.weight": "5"},
+    }
+    new = merged(given)
+    assert new["memory"] == {**given["memory"], "swappiness": 10, "disableOOMKiller": True}
+    assert new["cpu"] == given["cpu"]
+    assert (new["pids"], new["blockIO"]["weight"], new["unified"]) == ({"limit": -1}, 13, {"cpu.weight": "5"})
+
+
+@pytest.mark.parametrize(
+    ("given", "quota", "period"),
+    [({}, None, None), ({"quota": 3}, 3, 2), ({"period": 4}, 1, 4), ({"quota": 3, "period": 4}, 3, 4)],
+)
+def test_quota_and_period(given: Any, quota: int | None, period: int | None) -> None:
+    cpu = merged({"cpu": given})["cpu"]
+    assert (cpu.get("quota"), cpu.get("period")) == (quota, period)
+
+
+def test_unlimited_memory_takes_the_swap_limit_with_it() -> None:
+    assert "swap" not in merged({"memory": {"limit": -1}})["memory"]
+    assert merged({"memory": {"limit": -1, "swap": 5}})["memory"]["swap"] == 5
+
+
+def test_an_idle_group_has_no_shares() -> None:
+    assert "shares" not in merged({"cpu": {"idle": 1}})["cpu"]
+    assert merged({"cpu": {"idle": 0}})["cpu"]["shares"] == 7
+    assert merged({"cpu": {"idle": 1, "shares": 8}})["cpu"]["shares"] == 8
+
+
+def test_device_entries_are_replaced_by_number() -> None:
+    new = {"major": 8, "minor": 0, "rate": 2}
+    other = {"major": 8, "minor": 16, "rate": 3}
+    given = {"throttleReadBpsDevice": [other, {**new, "rate": 1}, new], "throttleWriteIOPSDevice": [other]}
+    block = merged({"blockIO": given})["blockIO"]
+    assert sorted(block["throttleReadBpsDevice"], key=str) == sorted([new, other], key=str)
+    assert block["throttleWriteIOPSDevice"] == [other]
+
+
+def test_what_cannot_be_updated_is_not() -> None:
+    given = {
+        "devices": [{"allow": True, "access": "rwm"}],
+        "memory": {"swappiness": 99, "disableOOMKiller": False},
+        "hugepageLimits": [{"pageSize": "1GB", "limit": 2}],
+        "network": {"classID": 2},
+        "rdma": {"other": {"hcaHandles": 2}},
+        "blockIO": {"leafWeight": 99},
+    }
+    assert merged(given) == merged({})
+
+
+# -- the form in state.json
+
+
+def test_zeros_of_runc_mean_nothing_set() -> None:
+    cgroup: dict[str, Any] = {name: 0 for _, _, name in saved_resources.MEMBERS}
+    found = saved_resources.from_saved({**cgroup, "hugetlb_limit": None, "rdma": None, "unified": None, "cpuset_cpus": ""})
+    assert found == {"memory": {"swappiness": 0}, "cpu": {"burst": 0, "idle": 0}}
+
+
+def test_replaced_keeps_other_members() -> None:
+    kept = {"name": "c", "path": "/c", "devices": [1], "freezer": ""}
+    saved = {**kept, "memory": 1, "cpu_weight": 5, "cpu_shares": 9, "unified": {}}
+    found = saved_resources.replaced(saved, {"cpu": {"shares": 1024}})
+    assert found == {**kept, "cpu_shares": 1024, "cpu_weight": 100}
+
+
+# -- the sequence
+
+
+class Cgroup:
+    """A manager that notes what is set, and refuses what it is told to."""
+
+    absent = False
+    paths = {"": "/c"}  # noqa: RUF012
+
+    def __init__(self, refuse: int = -1) -> None:
+        self.refuse = refuse
+        self.seen: list[Any] = []
+
+    def set(self, resources: Any, *, devices: bool) -> None:
+        assert not devices
+        self.seen.append(resources)
+        if len(self.seen) == self.refuse:
+            raise Error("no")
+
+
+class Saved:
+    def __init__(self) -> None:
+        self.raw: dict[str, Any] = {}
+        self.cgroup = saved_resources.to_saved(OLD)
+
+
+class State:
+    def __init__(self, saved: Saved) -> None:
+        self.config: dict[str, Any] = {"cgroups": saved.cgroup}
+        self.intel_rdt_path = ""
+
+
+class Fake:
+    """What update needs of a Container."""
+
+    def __init__(self, status: str = "running", refuse: int = -1) -> None:
+        self.saved = Saved()
+        self.state = State(self.saved)
+        self.cgroup = Cgroup(refuse)
+        self.writes = 0
+        self._status = status
+
+    def status(self) -> str:
+        return self._status
+
+    def save(self) -> None:
+        self.writes += 1
+
+    def log(self, *_args: object) -> None:
+        raise AssertionError("nothing to say")
+
+
+def update(container: Any, resources: Any, rdt: dict[str, str] | None = None) -> None:
+    container_update.update(container, resources, rdt or {})
+
+
+@pytest.mark.parametrize("status", ["created", "running", "paused"])
+def test_it_sets_and_saves(status: str) -> None:
+    container = Fake(status)
+    update(container, {"memory": {"limit": 300}})
+    assert container.cgroup.seen[0]["memory"]["limit"] == 300
+    assert container.state.config["cgroups"]["memory"] == 300
+    assert container.writes == 1
+
+
+def test_a_stopped_container() -> None:
+    container = Fake("stopped")
+    with pytest.raises(ContainerNotRunning, match="^container not running$"):
+        update(container, {})
+    assert not container.cgroup.seen
+
+
+def test_refused_limits_are_put_back() -> None:
+    container = Fake(refuse=1)
+    with pytest.raises(Error, match="^no$"):
+        update(container, {"memory": {"limit": 300}})
+    assert [seen["memory"]["limit"] for seen in container.cgroup.seen] == [300, 100]
+    assert not container.cgroup.seen[1]["memory"]["checkBeforeUpdate"]
+    assert container.writes == 0
+
+
+def test_without_a_cgroup_nothing_can_be_limited() -> None:
+    container = Fake()
+    container.cgroup.absent = True
+    with pytest.raises(Unsupported, match="^cannot set limits: the container has no cgroup"):
+        update(container, {"pids": {"limit": 1}})
+
+
+def test_intel_rdt(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    container = Fake()
+    monkeypatch.setattr(resctrl, "mount_point", lambda: str(tmp_path))
+    with pytest.raises(Unsupported, match="^Intel RDT/CAT: l3 cache schema is not enabled$"):
+        update(container, {}, {"l3CacheSchema": "L3:0=f"})
+    (tmp_path / "info/L3").mkdir(parents=True)
+    with pytest.raises(Unsupported, match="^updating a non-existent Intel RDT configuration is not supported$"):
+        update(container, {}, {"l3CacheSchema": "L3:0=f"})
+    (tmp_path / "class").mkdir()
+    container.saved.raw["intel_rdt"] = {"l3_cache_schema": "old"}
+    container.state.intel_rdt_path = str(tmp_path / "class")
+    update(container, {}, {"l3CacheSchema": "L3:0=f"})
+    assert (tmp_path / "class/schemata").read_text() == "L3:0=f\n"
+    assert container.saved.raw["intel_rdt"] == {"l3_cache_schema": "L3:0=f"}
+
+
+def test_the_reason_of_resctrl_is_told(tmp_path: Any) -> None:
+    (tmp_path / "info").mkdir()
+    (tmp_path / "info/last_cmd_status").write_text("mask out of range\n")
+    with pytest.raises(Error, match=r"unable to set schemata of .*/class \(mask out of range\)$"):
+        resctrl.write(str(tmp_path / "class"), {"l3CacheSchema": "L3:0=0"})
