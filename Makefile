@@ -96,6 +96,7 @@ $(VENV)/done: pyproject.toml | test-deps
 
 test: test-deps  ## everything that this machine can test: lint, types, pytest, bats
 	@$(MAKE) --no-print-directory all $(VENV)/done
+	@command -v criu >/dev/null || tools/criu || echo "no CRIU: the tests of checkpoint and restore are skipped"
 	@$(MAKE) --no-print-directory lint unit integration
 
 lint: $(VENV)/done $(EXTENSIONS)  ## ruff and mypy --strict

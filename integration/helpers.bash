@@ -15,6 +15,14 @@ LIB="${BATS_TEST_DIRNAME}/lib"
 CGROUPS=/sys/fs/cgroup
 export PYRUNC LIB CGROUPS
 
+# CRIU: $PYRUNC_CRIU, what tools/criu has fetched, or the machine's.
+_criu="${PYRUNC_CRIU:-${BATS_TEST_DIRNAME}/../build/criu/bin/criu}"
+[[ -x $_criu ]] && PATH="$(cd "$(dirname "$_criu")" && pwd):$PATH"
+
+require_criu() {
+	command -v criu >/dev/null || skip "no CRIU; tools/criu fetches one"
+}
+
 # --- the command ---------------------------------------------------------------------
 
 pyrunc() {

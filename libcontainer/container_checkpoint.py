@@ -34,9 +34,7 @@ def checkpoint(container: Container, options: CheckpointOptions) -> None:
 
 def _dump(container: Container, options: CheckpointOptions, images: int, work: int) -> None:
     if options.parent_path:
-        images_dir.check_parent(options.image_path, options.parent_path)
-    if not options.pre_dump:
-        images_dir.write_descriptors(images, container.state.external_descriptors)
+        images_dir.check_parent(images, options.parent_path)
     Dump(container, options, images, work).run()
 
 

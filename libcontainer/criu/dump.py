@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from libcontainer.criu import features, freezer, log, messages, mounts, namespaces, options
+from libcontainer.criu import features, freezer, images_dir, log, messages, mounts, namespaces, network, options, stdio
 from libcontainer.criu.failure import CriuFailed
 from libcontainer.criu.rpc import STALL, Session
 from libcontainer.errors import Error
@@ -92,7 +92,7 @@ class Dump:
             pid=container.state.init_process_pid,
             root=container.saved.rootfs,
             manage_cgroups=True,
-            manage_cgroups_mode=options.cgroup_mode(wanted.manage_cgroups_mode),
+            manage_cgroups_mode=wanted.manage_cgroups_mode,
             notify_scripts=True,
             orphan_pts_master=True,
             empty_ns=messages.CLONE_NEWNET,
@@ -107,6 +107,8 @@ class Dump:
             auto_dedup=wanted.auto_dedup,
         )
         request.external.extend(namespaces.external(container.saved, request.pid, self._version))
+        if self._version < features.QUERY_EXT_FILES and not wanted.pre_dump:  # it would not ask
+            request.external.extend(self._external())
         self._add_environment(request)
         self._add_given(request)
         return request
@@ -135,12 +137,9 @@ class Dump:
         if wanted.tcp_close:
             features.require(self._version, features.TCP_CLOSE, "--tcp-close")
             request.tcp_close = True
-        if wanted.network_lock:
-            skip = wanted.network_lock == "skip"
-            features.require(
-                self._version, features.NETWORK_LOCK_SKIP if skip else features.NETWORK_LOCK, "--network-lock"
-            )
-            request.network_lock = options.network_lock(wanted.network_lock)
+        lock = network.choose(wanted.network_lock, request.pid, self._version, tcp_established=wanted.tcp_established)
+        if lock is not None:
+            request.network_lock = lock
 
     def _log(self, request: Message) -> None:
         for field, value in request.ListFields():
@@ -157,7 +156,13 @@ class Dump:
 
     def _external_files(self, notification: Notification) -> None:
         """All processes are stopped: what is mounted now is what will be dumped."""
-        notification.options = messages.options(external=mounts.keys(self._container))
+        notification.options = messages.options(external=self._external())
+
+    def _external(self) -> list[str]:
+        """The keys of what CRIU shall leave alone."""
+        descriptors = stdio.names(self._container)
+        images_dir.write_descriptors(self._images, descriptors)
+        return [*mounts.keys(self._container), *stdio.external(descriptors)]
 
     def _dumped(self, _notification: Notification) -> None:
         """The images are complete."""

@@ -6,7 +6,6 @@ What comes from an image directory is hostile: sizes are bounded, symlinks are n
 
 from __future__ import annotations
 
-import errno
 import os
 
 from libcontainer.errors import Error, SyscallError
@@ -37,17 +36,19 @@ def open_dir(path: str) -> int:
         raise SyscallError("open", err.errno or 0, path) from None
 
 
-def check_parent(images: str, parent: str) -> None:
-    """--parent-path is what CRIU makes the symlink `parent` of: it has to hold wherever the images are moved together."""
+def check_relative(parent: str) -> str:
+    """--parent-path becomes the symlink `parent`: it must hold wherever the directories are moved together."""
     if os.path.isabs(parent):
         raise Error("--parent-path must be relative")
-    path = os.path.join(images, parent)
+    return parent
+
+
+def check_parent(images: int, parent: str) -> None:
+    """--parent-path must lead from the images to a directory."""
     try:
-        if not os.path.isdir(path):
-            code = errno.ENOTDIR if os.path.exists(path) else errno.ENOENT
-            raise SyscallError("stat", code, path)
+        os.close(os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=images))
     except OSError as err:
-        raise Error("invalid --parent-path") from err
+        raise Error("invalid --parent-path") from SyscallError("stat", err.errno or 0, parent)
 
 
 def admit(images: int, uid: int, gid: int) -> None:

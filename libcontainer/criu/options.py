@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from libcontainer.criu import messages
+from libcontainer.criu import images_dir, messages, network
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
@@ -19,11 +19,6 @@ CGROUP_MODES = {
     "strict": messages.CGROUPS_STRICT,
     "ignore": messages.CGROUPS_IGNORE,
 }
-NETWORK_LOCKS = {
-    "iptables": messages.LOCK_IPTABLES,
-    "nftables": messages.LOCK_NFTABLES,
-    "skip": messages.LOCK_SKIP,
-}
 # CRIU reads it from 3.11 on; what it says overrides what the RPC says.
 CONFIG_ANNOTATION = "org.criu.config"
 CONFIG_FILE = "/etc/criu/runc.conf"
@@ -32,7 +27,7 @@ _UNITS = {"K": 10, "M": 20, "G": 30}
 
 
 class CheckpointOptions:
-    """The flags of `checkpoint`; each attribute is what the flag of its name says."""
+    """The flags of `checkpoint`, checked; each attribute is what the flag of its name says."""
 
     __slots__ = (
         "auto_dedup",
@@ -83,7 +78,7 @@ class CheckpointOptions:
     ) -> None:
         self.image_path = image_path
         self.work_path = work_path
-        self.parent_path = parent_path
+        self.parent_path = images_dir.check_relative(parent_path)
         self.leave_running = leave_running
         self.tcp_established = tcp_established
         self.tcp_skip_in_flight = tcp_skip_in_flight
@@ -97,8 +92,8 @@ class CheckpointOptions:
         self.status_fd = status_fd
         self.pre_dump = pre_dump
         self.auto_dedup = auto_dedup
-        self.manage_cgroups_mode = manage_cgroups_mode
-        self.network_lock = network_lock
+        self.manage_cgroups_mode = cgroup_mode(manage_cgroups_mode)
+        self.network_lock = network.check(network_lock)
         self.timeout = timeout
         self.ghost_limit = ghost_limit
 
@@ -114,14 +109,6 @@ def cgroup_mode(name: str) -> int:
         return CGROUP_MODES[name]
     except KeyError:
         raise Error("invalid manage-cgroups-mode value") from None
-
-
-def network_lock(name: str) -> int:
-    """criu_network_lock_method of --network-lock."""
-    try:
-        return NETWORK_LOCKS[name]
-    except KeyError:
-        raise Error(f"invalid network-lock value {name!r}: it is one of {', '.join(NETWORK_LOCKS)}") from None
 
 
 def page_server(text: str) -> tuple[str, int] | None:

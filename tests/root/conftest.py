@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 CGROUPS = Path("/sys/fs/cgroup")
+TOP = Path(__file__).parent.parent.parent
 Spec = dict[str, Any]
 
 
@@ -256,6 +257,17 @@ def sandbox(pyrunc: str) -> Iterator[Sandbox]:
         sandbox.scrub()
         shutil.rmtree(directory, ignore_errors=True)
     assert not left, left
+
+
+@pytest.fixture
+def criu(monkeypatch: pytest.MonkeyPatch) -> str:
+    """CRIU's command: $PYRUNC_CRIU, what tools/criu has fetched, or the machine's; in PATH during the test."""
+    fetched = TOP / "build/criu/bin/criu"
+    path = os.environ.get("PYRUNC_CRIU") or (str(fetched) if fetched.exists() else shutil.which("criu"))
+    if not path:
+        pytest.skip("no CRIU; tools/criu fetches one")
+    monkeypatch.setenv("PATH", f"{os.path.dirname(path)}:{os.environ['PATH']}")
+    return path
 
 
 @pytest.fixture

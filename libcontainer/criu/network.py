@@ -1,0 +1,44 @@
+"""How the network is held still while TCP connections are dumped.
+
+CRIU puts rules into the container's network namespace, whatever is in it, by iptables or nft: that takes longer than the
+rest of a small dump. Without a TCP socket there is nothing to hold.
+"""
+
+from __future__ import annotations
+
+from libcontainer.criu import features, messages
+from libcontainer.errors import Error
+
+LOCKS = {"iptables": messages.LOCK_IPTABLES, "nftables": messages.LOCK_NFTABLES, "skip": messages.LOCK_SKIP}
+
+
+def check(name: str) -> str:
+    """The value of --network-lock; "" leaves the choice to us."""
+    if name and name not in LOCKS:
+        raise Error(f'invalid network-lock value "{name}": it is one of {", ".join(LOCKS)}')
+    return name
+
+
+def choose(name: str, pid: int, version: int, *, tcp_established: bool) -> int | None:
+    """The method to ask CRIU for; None for the one that it was built with."""
+    if name:
+        skip = name == "skip"
+        features.require(version, features.NETWORK_LOCK_SKIP if skip else features.NETWORK_LOCK, "--network-lock")
+        return LOCKS[name]
+    if version < features.NETWORK_LOCK_SKIP or tcp_established or has_tcp_sockets(pid):
+        return None
+    return messages.LOCK_SKIP
+
+
+def has_tcp_sockets(pid: int) -> bool:
+    """Whether there is one, listening or connected, in the network namespace of the process."""
+    return any(_entries(f"/proc/{pid}/net/{table}") for table in ("tcp", "tcp6"))
+
+
+def _entries(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            next(file)  # the header
+            return next(file, None) is not None
+    except (FileNotFoundError, StopIteration):
+        return False
