@@ -139,3 +139,15 @@ in_userns() {
 	run_pyrunc -1 run "$CT"
 	expect "process scheduler can't be used together with AllowedCPUs"
 }
+
+@test "compat: a real-time policy in a cgroup without real-time budget says what is missing" {
+	[[ $(cat "$CGROUPS/cpu/cpu.rt_runtime_us" 2>/dev/null || echo 0) -gt 0 ]] || skip "the kernel groups no real-time tasks"
+	local words='cpu.rt_runtime_us of the container'"'"'s cgroup is 0; set linux.resources.cpu.realtimeRuntime'
+	edit '.process.scheduler = {policy: "SCHED_FIFO", priority: 1}'
+	run_pyrunc -1 run "$CT"
+	expect "$words"
+	edit 'del(.process.scheduler)'
+	start_sleeper
+	run_command -255 pyrunc exec -p <(echo '{"args": ["/bin/true"], "cwd": "/", "scheduler": {"policy": "SCHED_RR", "priority": 1}}') "$CT"
+	expect SCHED_RR "$words"
+}

@@ -22,6 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCES = os.path.join(os.path.dirname(HERE), "nsexec", "src")
 PACKAGES = ("nsexec", "libcontainer", "pyrunc")
 BUILD_SCRIPTS = ("build.py", "seccomp_build.py")
+BROKEN = 70  # image.py's exit status for packages that cannot be imported: a script could not either
 WARNINGS = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror"]
 WRAPPED = "-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free"
 # -z now: binding 300 symbols at once is quicker than one by one; -rdynamic: extension modules look for the interpreter here.
@@ -95,6 +96,8 @@ def make_image(build: str, library: str, destdir: str, output: str) -> None:
     for mode in ("profile", "image"):
         command = [launcher, mode, os.path.abspath(output), profile, seed, standard, *script]
         made = subprocess.run(command, env={}, cwd="/", stdin=subprocess.DEVNULL, check=False)
+        if made.returncode == BROKEN:
+            raise SystemExit(1)
     if made.returncode != 0:
         raise NoLauncher("the launcher made no image")
 

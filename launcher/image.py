@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 # Of the standard library: what error paths and rare verbs import. The hot path's comes with our modules. Not threading,
 # random and what imports them: they would have work to do in every new process.
 STANDARD = ("encodings.ascii", "encodings.latin_1", "json", "signal", "traceback")
+BROKEN = 70  # the exit status if a module of ours cannot be imported (EX_SOFTWARE); build.py knows it
 STREAMS = {"stdin": (0, "r", "surrogateescape"), "stdout": (1, "w", "surrogateescape"), "stderr": (2, "w", "backslashreplace")}
 
 if TYPE_CHECKING:
@@ -266,11 +267,17 @@ with open(sys.argv[3], "rb") as file:
 extensions = Extensions(dynload)
 sys.meta_path.insert(0, CompiledFinder)
 sys.meta_path.insert(1, extensions)
-for name in (*STANDARD, *codes):
+for name in STANDARD:
     try:
         importlib.import_module(name)
     except ImportError as e:
         print(f"launcher: {name} stays out of the image: {e}", file=sys.stderr)
+for name in codes:
+    try:
+        importlib.import_module(name)
+    except Exception as e:  # noqa: BLE001 - whatever it is, every process that needs the module would meet it
+        print(f"launcher: {name} cannot be imported: {type(e).__name__}: {e}", file=sys.stderr)
+        sys.exit(BROKEN)
 main = sys.modules["pyrunc.__main__"].main
 settle()
 codes.clear()

@@ -137,11 +137,7 @@ class Container:
 
     def status(self) -> str:
         """created, running, paused or stopped."""
-        if self.cgroup.frozen():
-            return PAUSED
-        if not self.state.is_alive():
-            return STOPPED
-        return CREATED if os.path.exists(os.path.join(self.directory, FIFO)) else RUNNING
+        return status_of(self.directory, self.state, self.cgroup)
 
     @property
     def pid(self) -> int:
@@ -162,20 +158,7 @@ class Container:
 
     def to_state(self) -> dict[str, Any]:
         """The document that `state` prints."""
-        status = self.status()
-        document: dict[str, Any] = {
-            "ociVersion": OCI_VERSION,
-            "id": self.id,
-            "pid": 0 if status == STOPPED else self.state.init_process_pid,
-            "status": status,
-            "bundle": self.bundle,
-            "rootfs": self.saved.rootfs,
-            "created": self.state.created,
-        }
-        if self.annotations:
-            document["annotations"] = self.annotations
-        document["owner"] = ""
-        return document
+        return document_of(self.id, self.status(), self.state, self.saved)
 
     def hook_state(self, status: str, pid: int | None) -> dict[str, Any]:
         """The state object of the runtime specification, for hooks and seccomp agents."""
@@ -327,6 +310,33 @@ class Container:
     def save(self) -> None:
         """Write state.json."""
         self.state.save(self.directory)
+
+
+def status_of(directory: str, state: State, cgroup: Manager) -> str:
+    """The status word, from the state directory, the process and the cgroup."""
+    if cgroup.frozen():
+        return PAUSED
+    if not state.is_alive():
+        return STOPPED
+    return CREATED if os.path.exists(f"{directory}/{FIFO}") else RUNNING
+
+
+def document_of(container_id: str, status: str, state: State, saved: SavedConfig) -> dict[str, Any]:
+    """The document that `state` prints, of a container with this status."""
+    annotations = saved.annotations
+    document: dict[str, Any] = {
+        "ociVersion": OCI_VERSION,
+        "id": container_id,
+        "pid": 0 if status == STOPPED else state.init_process_pid,
+        "status": status,
+        "bundle": saved.bundle or "",
+        "rootfs": saved.rootfs,
+        "created": state.created,
+    }
+    if annotations:
+        document["annotations"] = annotations
+    document["owner"] = ""
+    return document
 
 
 def list_ids(root: str) -> list[str]:

@@ -13,7 +13,7 @@ from libcontainer.errors import ContainerExists, Error, HookError, InitError, Sy
 from libcontainer.namespaces import CLONE_NEWPID, paths_of
 from libcontainer.plan import Plan
 from libcontainer.spec_rules import validate
-from libcontainer.state import FILTERS, State, check_id, now_rfc3339nano, process_start_time
+from libcontainer.state import State, check_id, now_rfc3339nano, process_start_time
 from libcontainer.user_ns import in_user_namespace
 
 TYPE_CHECKING = False
@@ -256,7 +256,7 @@ class _Make(Events):
 
     def _seccomp(self) -> seccomp.Filter | None:
         profile = self.plan.linux.get("seccomp")
-        return seccomp.load(profile, os.path.join(self.root, FILTERS)) if profile else None
+        return seccomp.load(profile, self.root) if profile else None
 
     # -- state
 

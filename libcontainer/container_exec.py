@@ -24,7 +24,6 @@ from libcontainer.errors import ContainerNotRunning, Error
 from libcontainer.plan import Slots
 from libcontainer.process import Process
 from libcontainer.remote import AT_FDCWD, Batch, Channel, StepError
-from libcontainer.state import FILTERS
 from libcontainer.steps import Step, Talk
 
 TYPE_CHECKING = False
@@ -343,7 +342,8 @@ class _Exec:
         batch.call("dup3", sysnr.DUP3, root, self.slots.root, os.O_CLOEXEC)
 
     def _scheduler_words(self, err: StepError) -> str | None:
-        return process_setup.scheduler_refused(err) if self.saved.cpuset else None
+        cgroup = self.container.cgroup
+        return process_setup.scheduler_refused(err, self.process, cgroup, cpus=bool(self.saved.cpuset))
 
     def _attributes(self, batch: Batch) -> None:
         if self.process.get("noNewPrivileges"):
@@ -396,7 +396,7 @@ class _Exec:
 
     def _filter(self) -> seccomp.Filter | None:
         profile = self.saved.seccomp
-        return seccomp.load(profile, os.path.join(self.container.root, FILTERS)) if profile else None
+        return seccomp.load(profile, self.container.root) if profile else None
 
     def _send_listener(self, fd: int) -> None:
         from libcontainer import syscalls

@@ -413,7 +413,7 @@ class Creation:
 
     def _words(self, err: StepError) -> str | None:
         cpus = ((self.plan.linux.get("resources") or {}).get("cpu") or {}).get("cpus")
-        return process_setup.scheduler_refused(err) if cpus else None
+        return process_setup.scheduler_refused(err, self.plan.process, self.cgroup, cpus=bool(cpus))
 
     # -- hooks
 

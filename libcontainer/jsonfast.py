@@ -52,11 +52,12 @@ except (ImportError, AttributeError, TypeError):  # another interpreter, or anot
         return (json.dumps(value, separators=(",", ":")),)
 
 
-def loads(text: str | bytes) -> Any:
-    """The first JSON value of `text`; like Go's decoder this does not look at what follows it."""
+def loads(text: str | bytes, start: int = 0) -> Any:
+    """The first JSON value of `text` from `start` on; like Go's decoder this does not look at what follows it."""
     if isinstance(text, bytes):
         text = text.decode()
-    start = len(text) - len(text.lstrip(_BLANKS))
+    if text[start : start + 1] in _BLANKS:
+        start = len(text) - len(text[start:].lstrip(_BLANKS))
     try:
         return _scan(text, start)[0]
     except StopIteration:  # the scanner's word for "here is no value"

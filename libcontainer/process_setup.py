@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from libcontainer.cgroups import Manager
     from libcontainer.remote import Argument, Data, Reply, Result, StepError
 
 # linux/prctl.h
@@ -107,11 +108,17 @@ def scheduling(
         memory_policy(batch, policy)
 
 
-def scheduler_refused(err: StepError) -> str | None:
-    """A real-time policy needs all CPUs (sched_setattr(2), EPERM): the words for it in a container that has fewer."""
-    if err.call == "sched_setattr" and err.errno == errno.EPERM:
-        return "process scheduler can't be used together with AllowedCPUs"
-    return None
+def scheduler_refused(err: StepError, process: Mapping[str, Any], cgroup: Manager, *, cpus: bool) -> str | None:
+    """What EPERM of sched_setattr(2) means in a container: it has no real-time budget, or not all CPUs (`cpus`)."""
+    if err.call != "sched_setattr" or err.errno != errno.EPERM:
+        return None
+    policy = process["scheduler"]["policy"]
+    if policy in ("SCHED_FIFO", "SCHED_RR") and cgroup.lacks_real_time():
+        return (
+            f"process.scheduler.policy: {policy} is refused: cpu.rt_runtime_us of the container's cgroup is 0; "
+            "set linux.resources.cpu.realtimeRuntime (the cgroups above need as much)"
+        )
+    return "process scheduler can't be used together with AllowedCPUs" if cpus else None
 
 
 def memory_policy(batch: Batch, policy: Any) -> None:

@@ -1,7 +1,8 @@
 """The container's seccomp filter: a profile (runtime-spec linux.seccomp) in, a program for seccomp(2) out.
 
-Compiling takes milliseconds and a profile seldom changes, so programs are kept in a directory of the
-runtime's own, named by what they were made from. Only a miss loads the compiler, and with it libseccomp.
+Compiling takes milliseconds and a profile seldom changes, so programs are kept in the state root, named by what they were
+made from. They are files there, not a directory: whatever else lists the root (runc) takes a directory for a container.
+Only a miss loads the compiler, and with it libseccomp.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ try:
     from _blake2 import blake2b  # hashlib costs 4 ms
 except ImportError:
     from hashlib import blake2b
+
+from libcontainer.state import FILTERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +57,7 @@ class Filter:
 
 
 def load(profile: Mapping[str, Any], cache_dir: str | None) -> Filter | None:
-    """The filter of a linux.seccomp section, by way of `cache_dir`; None if the section asks for nothing."""
+    """The filter of a linux.seccomp section, by way of the files in `cache_dir`; None if the section asks for nothing."""
     if not profile.get("defaultAction") and not profile.get("syscalls"):
         return None
     program, flags = _cached(profile, cache_dir) if cache_dir else _compile(profile)
@@ -83,27 +86,22 @@ def _cached(profile: Mapping[str, Any], cache_dir: str) -> tuple[bytes, int]:
 
 
 def _key(profile: Mapping[str, Any]) -> str:
-    """The name of a profile's entry; "" for one that holds other than plain JSON types.
+    """The file name of a profile's entry; "" for one that holds other than plain JSON types.
 
     marshal's version 0 has neither references nor interned strings, so equal values give equal bytes.
     """
     system = os.uname()  # the kernel decides which flags and actions there are
     content: Any = (system.machine, system.release, sys.maxsize, profile)
     try:
-        return blake2b(marshal.dumps(content, 0), digest_size=32, key=_FORMAT).hexdigest()
+        return FILTERS + blake2b(marshal.dumps(content, 0), digest_size=32, key=_FORMAT).hexdigest()
     except ValueError:
         return ""
 
 
 def _open_directory(path: str) -> int:
-    """The cache directory, made if missing; -1 unless it is ours and nobody else can write to it."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    """The directory; -1 unless it is ours and nobody else can write to it."""
     try:
-        try:
-            directory = os.open(path, flags)
-        except FileNotFoundError:
-            os.mkdir(path, 0o700)
-            directory = os.open(path, flags)
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return -1
     if not _is_ours(os.fstat(directory)):
@@ -135,7 +133,7 @@ def _read(directory: int, key: str) -> tuple[bytes, int] | None:
 
 
 def _checksum(key: str, body: bytes) -> bytes:
-    return blake2b(body, digest_size=_CHECKSUM_SIZE, key=key.encode()).digest()
+    return blake2b(body, digest_size=_CHECKSUM_SIZE, key=key.removeprefix(FILTERS).encode()).digest()
 
 
 def _decode(entry: bytes, key: str) -> tuple[bytes, int] | None:
@@ -184,7 +182,7 @@ def _discard(directory: int, name: str) -> None:
 
 def _prune(directory: int) -> None:
     """Drop the older half of a cache that has grown too large, with whatever interrupted writers left."""
-    names = os.listdir(directory)
+    names = [name for name in os.listdir(directory) if name.startswith(FILTERS)]
     if len(names) < _MAX_ENTRIES:
         return
     names.sort(key=lambda name: os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns)

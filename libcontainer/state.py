@@ -13,11 +13,13 @@ from libcontainer.errors import ContainerNotExist, Error, InvalidID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 STATE_FILE = "state.json"
-FILTERS = ".seccomp"  # beside the containers' directories: compiled seccomp filters
+FILTERS = ".seccomp-"  # what the names of compiled seccomp filters begin with: files beside the containers' directories
 _ID_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-")
+_CHUNK = 65536
 _GONE = ("Z", "X")  # zombie, dead: proc_pid_stat(5)
 
 
@@ -25,7 +27,7 @@ def check_id(container_id: str) -> None:
     """Raise InvalidID unless the id can name a directory, a cgroup and a unit."""
     if not container_id:
         raise InvalidID("container id cannot be empty")
-    if container_id in (".", "..", FILTERS) or not _ID_LETTERS.issuperset(container_id):
+    if container_id in (".", "..") or container_id.startswith(FILTERS) or not _ID_LETTERS.issuperset(container_id):
         raise InvalidID("invalid container ID format")
 
 
@@ -60,10 +62,10 @@ class State:
         self.intel_rdt_path: str = document.get("intel_rdt_path", "")
 
     @classmethod
-    def load(cls, directory: str | int) -> State:
+    def load(cls, directory: str | int, parse: Callable[[str], Any] = jsonfast.loads) -> State:
         """The state in the container's directory (a path, or an open descriptor of it)."""
         try:
-            document = jsonfast.loads(_read(directory))
+            document = parse(_read(directory).decode())
         except FileNotFoundError:
             raise ContainerNotExist from None
         except ValueError as error:
@@ -98,8 +100,13 @@ def _read(directory: str | int) -> bytes:
         descriptor = os.open(STATE_FILE, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
     else:
         descriptor = os.open(f"{directory}/{STATE_FILE}", os.O_RDONLY | os.O_CLOEXEC)
-    with open(descriptor, "rb", buffering=0) as file:
-        return file.readall()
+    try:
+        text = os.read(descriptor, _CHUNK)
+        while more := os.read(descriptor, _CHUNK):
+            text += more
+        return text
+    finally:
+        os.close(descriptor)
 
 
 def _replace(directory: int, text: bytes) -> None:
@@ -124,11 +131,14 @@ def _write_all(descriptor: int, text: bytes) -> None:
 def process_stat(pid: int) -> tuple[str, int] | None:
     """State letter and start time (field 22 of /proc/PID/stat, clock ticks); None without such a process."""
     try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            line = file.readall()
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            line = os.read(descriptor, _CHUNK)
+        finally:
+            os.close(descriptor)
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = line[line.rindex(b")") + 2 :].split()  # the name in parentheses may hold anything
+    fields = line[line.rindex(b")") + 2 :].split(None, 20)  # the name in parentheses may hold anything
     return fields[0].decode(), int(fields[19])
 
 

@@ -201,6 +201,20 @@ def test_the_launcher_is_one(prefixes: Path, checkout: Path) -> None:
     assert (prefixes / "script/bin/pyrunc").read_bytes().startswith(b"#!")
 
 
+def test_a_module_that_cannot_be_imported_is_no_image(prefixes: Path, checkout: Path, tmp_path: Path) -> None:
+    if (checkout / "build/launcher.missing").exists():
+        pytest.skip("there is no launcher here")
+    library = tmp_path / "lib"
+    shutil.copytree(prefixes / "launcher/lib/pyrunc", library)
+    (library / "libcontainer/broken.py").write_text("import nosuchmodule\n")
+    build = TOP / "launcher/build.py"
+    made = run("/usr/bin/python3", build, "image", checkout / "build", library, "", tmp_path / "pyrunc")
+    assert made.returncode == 1
+    text = "launcher: libcontainer.broken cannot be imported: ModuleNotFoundError: No module named 'nosuchmodule'\n"
+    assert made.stderr == text
+    assert not (tmp_path / "pyrunc").exists()
+
+
 def test_the_image_holds_nothing_of_the_process_that_made_it(checkout: Path, tmp_path: Path) -> None:
     """Made twice with one seed, under different addresses, times and ids, it is the same to the byte."""
     build = checkout / "build"

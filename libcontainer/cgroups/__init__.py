@@ -39,6 +39,7 @@ __all__ = ["Hierarchy", "Manager", "clean", "load", "mode", "new"]
 
 _DENIED = (errno.EPERM, errno.EACCES, errno.EROFS)
 _SIGKILL = 9
+_BELOW = ROOT + "/"
 
 
 class Hierarchy:
@@ -121,6 +122,10 @@ class Manager:
         """How many processes the kernel killed here for lack of memory; 0 where that is not counted."""
         raise NotImplementedError
 
+    def lacks_real_time(self) -> bool:
+        """Whether SCHED_FIFO and SCHED_RR are refused for want of cpu.rt_runtime_us (CONFIG_RT_GROUP_SCHED, v1)."""
+        return False
+
     def own_mounts(self) -> list[Hierarchy]:
         """The hierarchies, for a mount of type `cgroup`."""
         raise NotImplementedError
@@ -148,6 +153,11 @@ class Manager:
         raise NotImplementedError
 
     # --- the same on all ---
+
+    def share(self, other: Manager) -> None:
+        """Use the handle of /sys/fs/cgroup that `other` has opened."""
+        if self._resolve == other._resolve:
+            self._tree = other._tree
 
     def describe_runc(self) -> dict[str, str]:
         """name, path and scope_prefix as runc's state.json has them in config.cgroups."""
@@ -321,9 +331,9 @@ def load(paths: dict[str, str], *, rootless: bool = False, systemd: bool = False
     if not paths and not rootless:
         raise Error("state.json has no cgroup paths")
     for path in paths.values():
-        if path != clean(path) or not path.startswith(ROOT + "/"):
+        if not path.startswith(_BELOW) or path != os.path.normpath(path):
             raise Error(f'invalid cgroup path "{path}": it must be clean, absolute and below {ROOT}')
-    if list(paths) == [""]:
+    if list(paths) == [""] and not _of_hybrid(paths[""]):
         from libcontainer.cgroups import fs2
 
         manager = fs2.Manager2(paths, rootless=rootless)
@@ -332,6 +342,11 @@ def load(paths: dict[str, str], *, rootless: bool = False, systemd: bool = False
     from libcontainer.cgroups import fs1
 
     return fs1.Manager1(paths, rootless=rootless)
+
+
+def _of_hybrid(path: str) -> bool:
+    """Whether this is the unified directory of a hybrid machine: a rootless container may have no other."""
+    return path.startswith(f"{ROOT}/unified/") and mode() == "hybrid"
 
 
 def _no_systemd(systemd: bool) -> None:

@@ -289,6 +289,13 @@ class Manager1(Manager):
             return 0
         return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
+    def lacks_real_time(self) -> bool:
+        path = self.paths.get("cpu")
+        try:
+            return path is not None and self._tree.read(f"{path}/cpu.rt_runtime_us").strip() == "0"
+        except SyscallError:
+            return False
+
     def own_mounts(self) -> list[Hierarchy]:
         mounts: dict[str, Hierarchy] = {}
         for controller, path in self.paths.items():

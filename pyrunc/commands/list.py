@@ -47,12 +47,13 @@ def run(call: Invocation) -> int:
 
 
 def _records(call: Invocation) -> Iterator[dict[str, Any]]:
-    from libcontainer.container import Container
+    from libcontainer.glance import Glance
 
+    glance = Glance(call.root)
+    names: dict[int, str] = {}
     for container_id in _ids(call):
         try:
-            container = Container.load(container_id, root=call.root, log=call.log)
-            yield record(container, _owner(os.path.join(call.root, container_id)))
+            yield record(glance.state(container_id), _owner(f"{call.root}/{container_id}", names))
         except (FileNotFoundError, ContainerNotExist) as error:
             if os.path.isdir(os.path.join(call.root, container_id)):  # else it was deleted under our eyes
                 err(f"load container {container_id}: {describe(error)}\n")
@@ -80,8 +81,15 @@ def _has_state(call: Invocation, container_id: str) -> bool:
     return False
 
 
-def _owner(directory: str) -> str:
+def _owner(directory: str, names: dict[int, str]) -> str:
+    """The name of the directory's owner; `names` has those that were asked for before."""
     uid = os.stat(directory).st_uid
+    if uid not in names:
+        names[uid] = _user_name(uid)
+    return names[uid]
+
+
+def _user_name(uid: int) -> str:
     try:
         import pwd
 

@@ -10,7 +10,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from libcontainer.container import Container
     from pyrunc.options import Invocation
 
 COMMAND = Command(
@@ -27,11 +26,11 @@ def run(call: Invocation) -> int:
     from libcontainer.container import Container
 
     container = Container.load(call.arguments[0], root=call.root, log=call.log)
-    out(jsonfast.dumps(record(container, owner=""), indent=2))
+    out(jsonfast.dumps(record(container.to_state(), owner=""), indent=2))
     return 0
 
 
-def record(container: Container, owner: str) -> dict[str, Any]:
+def record(state: dict[str, Any], owner: str) -> dict[str, Any]:
     """The members that callers decode, in runc's order; annotations only if there are any."""
-    known = {**container.to_state(), "owner": owner}
+    known = {**state, "owner": owner}
     return {key: known[key] for key in _KEYS if key != "annotations" or known.get(key)}

@@ -117,7 +117,10 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     )
     syscalls = ModuleType("libcontainer.syscalls")
     vars(syscalls).update(PR_SET_CHILD_SUBREAPER=36, prctl=lambda *args: world.prctl.append(args))
+    glance = ModuleType("libcontainer.glance")
+    vars(glance).update(Glance=lambda root: SimpleNamespace(state=lambda name: fake.load(name, root=root).to_state()))
     monkeypatch.setitem(sys.modules, "libcontainer.container", container)
+    monkeypatch.setitem(sys.modules, "libcontainer.glance", glance)
     monkeypatch.setitem(sys.modules, "libcontainer.syscalls", syscalls)
     monkeypatch.chdir(world.bundle)
     for name in ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "XDG_RUNTIME_DIR"):

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from libcontainer import jsonfast, seccomp, seccomp_compiler
-from libcontainer.errors import Error, InvalidSpec, SyscallError, Unsupported, describe
+from libcontainer.errors import Error, InvalidID, InvalidSpec, SyscallError, Unsupported, describe
+from libcontainer.state import check_id
 from nsexec import _seccomp
 from tests import bpf
 
@@ -286,7 +287,10 @@ def test_errors_of_libseccomp_are_raised(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    return tmp_path / "seccomp"
+    """A state root, as `create` has made it before it asks for a filter."""
+    root = tmp_path / "root"
+    root.mkdir(0o700)
+    return root
 
 
 def compilations(monkeypatch: pytest.MonkeyPatch) -> list[object]:
@@ -328,7 +332,6 @@ def test_modes(cache: Path) -> None:
         compiled(PROFILE, cache)
     finally:
         os.umask(old)
-    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
     assert stat.S_IMODE(entry_of(cache).stat().st_mode) == 0o600
 
 
@@ -464,11 +467,22 @@ def test_nothing_of_another_owner_is_used(monkeypatch: pytest.MonkeyPatch, cache
     assert len(calls) == 2
 
 
-def test_a_directory_behind_a_symbolic_link_is_not_used(tmp_path: Path, cache: Path) -> None:
-    (tmp_path / "real").mkdir(0o700)
-    cache.symlink_to("real")
+@pytest.mark.skipif(os.geteuid() != 0, reason="chown")
+def test_behind_a_symbolic_link_the_directory_counts(tmp_path: Path, cache: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(cache)
+    compiled(PROFILE, link)
+    assert len(list(cache.iterdir())) == 1
+    os.chown(cache, 1234, 0)
+    compiled(PROFILE | {"flags": []}, link)
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_entries_are_plain_files_with_a_name_that_no_container_has(cache: Path) -> None:
     compiled(PROFILE, cache)
-    assert list((tmp_path / "real").iterdir()) == []
+    assert entry_of(cache).is_file()
+    with pytest.raises(InvalidID):
+        check_id(entry_of(cache).name)
 
 
 def test_no_place_for_a_cache_is_no_error(tmp_path: Path) -> None:
@@ -494,19 +508,21 @@ def test_values_that_are_no_plain_json_are_compiled_without_cache(cache: Path) -
 
     result = compiled(PROFILE | {"defaultAction": Word("SCMP_ACT_ALLOW")}, cache)
     assert result.program == compiled(PROFILE).program
-    assert not cache.exists()
+    assert list(cache.iterdir()) == []
 
 
 def test_a_large_cache_loses_its_older_half(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setattr(seccomp, "_MAX_ENTRIES", 4)
-    cache.mkdir(0o700)
+    (cache / "a-container").mkdir()
+    os.utime(cache / "a-container", (1, 1))
     for age in range(4):
-        (cache / f"old{age}").touch()
-        os.utime(cache / f"old{age}", (1000 - age, 1000 - age))
+        (cache / f".seccomp-old{age}").touch()
+        os.utime(cache / f".seccomp-old{age}", (1000 - age, 1000 - age))
     compiled(PROFILE, cache)
     names = {entry.name for entry in cache.iterdir()}
-    assert {name for name in names if name.startswith("old")} == {"old0", "old1"}
-    assert len(names) == 3
+    assert {name for name in names if "old" in name} == {".seccomp-old0", ".seccomp-old1"}
+    assert "a-container" in names
+    assert len(names) == 4
 
 
 # The agent
