@@ -109,7 +109,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     world.bundle.mkdir()
     write_spec(world, {})
     container = ModuleType("libcontainer.container")
-    fake = type("Fake", (FakeContainer,), {"world": world})
+    fake: Any = type("Fake", (FakeContainer,), {"world": world})
     vars(container).update(
         Container=fake,
         list_ids=os.listdir,
