@@ -160,9 +160,11 @@ class Dump:
 
     def _external(self) -> list[str]:
         """The keys of what CRIU shall leave alone."""
-        descriptors = stdio.names(self._container)
+        container = self._container
+        descriptors = stdio.names(container)
         images_dir.write_descriptors(self._images, descriptors)
-        return [*mounts.keys(self._container), *stdio.external(descriptors)]
+        keys = mounts.of_container(container.state.init_process_pid, container.saved, self._options.ext_mounts)
+        return [*keys, *stdio.external(descriptors)]
 
     def _dumped(self, _notification: Notification) -> None:
         """The images are complete."""

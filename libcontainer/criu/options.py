@@ -10,7 +10,7 @@ from libcontainer.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 CGROUP_MODES = {
     "": messages.CGROUPS_DEFAULT,
@@ -31,6 +31,7 @@ class CheckpointOptions:
 
     __slots__ = (
         "auto_dedup",
+        "ext_mounts",
         "ext_unix_sk",
         "file_locks",
         "ghost_limit",
@@ -75,6 +76,7 @@ class CheckpointOptions:
         network_lock: str = "",
         timeout: int = 0,
         ghost_limit: int = 0,
+        ext_mounts: Mapping[str, str] | None = None,
     ) -> None:
         self.image_path = image_path
         self.work_path = work_path
@@ -96,6 +98,7 @@ class CheckpointOptions:
         self.network_lock = network.check(network_lock)
         self.timeout = timeout
         self.ghost_limit = ghost_limit
+        self.ext_mounts = ext_mounts or {}  # mountpoint -> key
 
     @property
     def keeps_running(self) -> bool:
@@ -158,6 +161,15 @@ def seconds(number: int) -> int:
     if number not in range(1 << 31):
         raise Error(f"invalid --timeout value {number}: it is a number of seconds")
     return number
+
+
+def ext_mounts(texts: Sequence[str]) -> dict[str, str]:
+    """--ext-mount PATH=KEY of checkpoint; a key has no "=" in it."""
+    pairs = [text.rpartition("=") for text in texts]
+    for text, (path, _, key) in zip(texts, pairs, strict=True):
+        if not (path.startswith("/") and key):
+            raise Error(f"invalid --ext-mount argument {text!r}: it is PATH=KEY with an absolute path in the container")
+    return {os.path.normpath(path): key for path, _, key in pairs}
 
 
 def config_file(annotations: Mapping[str, str]) -> str | None:

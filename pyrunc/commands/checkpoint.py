@@ -35,6 +35,7 @@ COMMAND = Command(
         Flag("auto-dedup", SWITCH, "free the pages in the parent's images that this dump replaces"),
         Flag("network-lock", TEXT, "how connections are held during the dump: iptables, nftables or skip"),
         Flag("timeout", NUMBER, "seconds that CRIU may take to stop the processes (default: 10)"),
+        Flag("ext-mount", TEXTS, "PATH=KEY: name in the images of the mount at PATH, which is not dumped (most are found)"),
         Flag("ghost-limit", TEXT, "largest deleted file, in bytes (K, M, G), to keep in the images (default: 1M)"),
     ),
     description="""\
@@ -69,6 +70,7 @@ def given(call: Invocation) -> CheckpointOptions:
         status_fd=options.status_fd(call.number("status-fd")) if call.switch("lazy-pages") else None,
         timeout=options.seconds(call.number("timeout")),
         ghost_limit=options.size(call.text("ghost-limit")) if call.text("ghost-limit") else 0,
+        ext_mounts=options.ext_mounts(call.texts("ext-mount")),
         **{name.replace("-", "_"): call.text(name) for name in names},  # type: ignore[arg-type]
         **{name.replace("-", "_"): call.switch(name) for name in switches},  # type: ignore[arg-type]
     )
