@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_REPAIRS = 8  # of one step
 BATCH = 80  # calls, those that a loop repeats included
+FIRST = 16  # the first batch is small: init is idle until it comes
 AHEAD = 8  # batches under way: their answers fit into the socket, or both sides would wait for the other to read
 
 
@@ -82,7 +83,7 @@ def _send(
             break
         step.emit(batch)
         ends.append(len(batch))
-        if len(batch) + batch.repeats > BATCH or len(batch.fds) > MAX_FDS - 4:
+        if len(batch) + batch.repeats > (BATCH if sent else FIRST) or len(batch.fds) > MAX_FDS - 4:
             sent.append(_send_one(channel, batch, ends, scratch, bool(sent)))
             batch, ends = Batch(), []
     if ends:
