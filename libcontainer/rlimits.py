@@ -28,6 +28,7 @@ NAMES = (
     "RLIMIT_RTPRIO",
     "RLIMIT_RTTIME",
 )
+NOFILE = NAMES.index("RLIMIT_NOFILE")
 INFINITY = (1 << 64) - 1  # RLIM64_INFINITY
 
 
@@ -55,36 +56,25 @@ def _value(limit: Mapping[str, Any], key: str, path: str) -> int:
 
 def make_room(pid: int, descriptors: int) -> None:
     """Raise the soft RLIMIT_NOFILE of a process that we started, as far as its hard limit goes."""
-    import resource
+    from libcontainer import syscalls
 
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    soft = descriptors if hard == resource.RLIM_INFINITY else min(descriptors, hard)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    _, hard = syscalls.getrlimit(NOFILE)
+    syscalls.prlimit(pid, NOFILE, min(descriptors, hard), hard)
 
 
 def give_back(pid: int) -> None:
     """The RLIMIT_NOFILE that make_room() raised becomes ours again."""
-    import resource
+    from libcontainer import syscalls
 
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE))
+    syscalls.prlimit(pid, NOFILE, *syscalls.getrlimit(NOFILE))
 
 
 def apply(pid: int, limits: Sequence[tuple[int, int, int]]) -> None:
     """Set the parsed limits of process `pid`."""
-    import resource
+    from libcontainer import syscalls
 
     for number, soft, hard in limits:
-        what = f"error setting rlimit type {number} ({NAMES[number]} to {soft}:{hard})"
         try:
-            resource.prlimit(pid, number, (_rlim(soft), _rlim(hard)))
+            syscalls.prlimit(pid, number, soft, hard)
         except OSError as err:
-            raise Error(what) from err
-        except ValueError:  # Python's form of EINVAL here: soft is above hard
-            raise Error(f"{what}: invalid argument") from None
-
-
-def _rlim(value: int) -> int:
-    """The module's own number for "no limit"; others that are too large for a signed long mean no less."""
-    import resource
-
-    return resource.RLIM_INFINITY if value > 0x7FFFFFFFFFFFFFFF else value
+            raise Error(f"error setting rlimit type {number} ({NAMES[number]} to {soft}:{hard})") from err

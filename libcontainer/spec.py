@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from libcontainer import jsonfast
+from libcontainer import jsonfast, smallfile
 from libcontainer.errors import Error, InvalidSpec
 from libcontainer.spec_linux import memory_policy as memory_policy
 from libcontainer.spec_process import check_user as check_user
@@ -61,8 +61,7 @@ def normalize(document: object) -> Spec:
 def _read(source: str | bytes) -> bytes:
     if isinstance(source, bytes):
         return source
-    with open(source, "rb", buffering=0) as file:
-        return file.readall()
+    return smallfile.read(source)
 
 
 def _parse(text: bytes) -> object:

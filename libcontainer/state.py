@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 
-from libcontainer import jsonfast
+from libcontainer import jsonfast, smallfile
 from libcontainer.errors import ContainerNotExist, Error, InvalidID
 
 TYPE_CHECKING = False
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 STATE_FILE = "state.json"
 FILTERS = ".seccomp-"  # what the names of compiled seccomp filters begin with: files beside the containers' directories
 _ID_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-")
-_CHUNK = 65536
 _GONE = ("Z", "X")  # zombie, dead: proc_pid_stat(5)
 
 
@@ -96,15 +95,11 @@ class State:
 
 
 def _read(directory: str | int) -> bytes:
-    if isinstance(directory, int):
-        descriptor = os.open(STATE_FILE, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
-    else:
-        descriptor = os.open(f"{directory}/{STATE_FILE}", os.O_RDONLY | os.O_CLOEXEC)
+    if isinstance(directory, str):
+        return smallfile.read(f"{directory}/{STATE_FILE}")
+    descriptor = os.open(STATE_FILE, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
     try:
-        text = os.read(descriptor, _CHUNK)
-        while more := os.read(descriptor, _CHUNK):
-            text += more
-        return text
+        return smallfile.read_fd(descriptor)
     finally:
         os.close(descriptor)
 
@@ -114,8 +109,10 @@ def _replace(directory: int, text: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
     try:
-        with open(descriptor, "wb", buffering=0) as file:
-            _write_all(file.fileno(), text)
+        try:
+            _write_all(descriptor, text)
+        finally:
+            os.close(descriptor)
         os.rename(temporary, STATE_FILE, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
         os.unlink(temporary, dir_fd=directory)
@@ -131,11 +128,7 @@ def _write_all(descriptor: int, text: bytes) -> None:
 def process_stat(pid: int) -> tuple[str, int] | None:
     """State letter and start time (field 22 of /proc/PID/stat, clock ticks); None without such a process."""
     try:
-        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            line = os.read(descriptor, _CHUNK)
-        finally:
-            os.close(descriptor)
+        line = smallfile.read(f"/proc/{pid}/stat")
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = line[line.rindex(b")") + 2 :].split(None, 20)  # the name in parentheses may hold anything
@@ -162,6 +155,7 @@ def now_rfc3339nano() -> str:
 def rfc3339nano(nanoseconds: int) -> str:
     """Nanoseconds since the epoch in that form."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    # not strftime(3): it reads /etc/localtime
+    date = "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}".format(*time.gmtime(seconds)[:6])
     fraction = f".{rest:09d}".rstrip("0").rstrip(".")
     return f"{date}{fraction}Z"

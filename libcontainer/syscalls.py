@@ -90,6 +90,18 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
     return _checked("pidfd_getfd", lib.nsexec_pidfd_getfd(pidfd, fd))
 
 
+def prlimit(pid: int, limit: int, soft: int, hard: int) -> None:
+    """prlimit(2): set a limit of a process; the values as unsigned 64-bit numbers, all ones for no limit."""
+    _checked("prlimit", lib.nsexec_prlimit(pid, limit, soft, hard))
+
+
+def getrlimit(limit: int) -> tuple[int, int]:
+    """getrlimit(2): our own soft and hard limit, in the form that prlimit() takes."""
+    values = bytearray(16)
+    _checked("getrlimit", lib.nsexec_getrlimit(limit, ffi.from_buffer(values)))
+    return int.from_bytes(values[:8], "little"), int.from_bytes(values[8:], "little")
+
+
 def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:
     """close_range(2)."""
     _checked("close_range", lib.nsexec_close_range(first, last, flags))

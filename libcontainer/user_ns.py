@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from itertools import pairwise
 
+from libcontainer import smallfile
 from libcontainer.errors import Error, InvalidSpec, describe
 
 TYPE_CHECKING = False
@@ -28,14 +29,12 @@ def parse_map(text: str) -> list[dict[str, int]]:
 
 
 def read_map(path: str) -> list[dict[str, int]]:
-    with open(path, encoding="ascii") as file:
-        return parse_map(file.read())
+    return parse_map(smallfile.text(path))
 
 
 def setgroups_denied(pid: int) -> bool:
     """Whether the user namespace of `pid` has given up setgroups(2)."""
-    with open(f"/proc/{pid}/setgroups", encoding="ascii") as file:
-        return file.read().strip() == "deny"
+    return smallfile.text(f"/proc/{pid}/setgroups").strip() == "deny"
 
 
 def map_lines(mappings: Sequence[IDMap]) -> bytes:

@@ -25,6 +25,7 @@ import errno
 import os
 import time
 
+from libcontainer import smallfile
 from libcontainer.cgroups.files import BENEATH, ROOT, Tree, clean, remove
 from libcontainer.errors import Error, SyscallError, Unsupported
 
@@ -360,8 +361,7 @@ def _no_systemd(systemd: bool) -> None:
 def own_cgroups() -> dict[str, str]:
     """/proc/self/cgroup: the controllers of a hierarchy, as the kernel spells them ("" for v2) -> this
     process's path."""
-    with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
-        return parse_own(file.read())
+    return parse_own(smallfile.text("/proc/self/cgroup"))
 
 
 def parse_own(text: str) -> dict[str, str]:
@@ -399,8 +399,7 @@ def parse_sub(arguments: list[str]) -> dict[str, str]:
 
 def in_user_namespace() -> bool:
     """Whether this process's user namespace is not the initial one."""
-    with open("/proc/self/uid_map", encoding="ascii") as file:
-        return file.read().split() != ["0", "0", "4294967295"]
+    return smallfile.text("/proc/self/uid_map").split() != ["0", "0", "4294967295"]
 
 
 def is_denied(error: OSError) -> bool:

@@ -11,7 +11,7 @@ import errno
 import os
 import time
 
-from libcontainer import syscalls
+from libcontainer import smallfile, syscalls
 from libcontainer.errors import Error, SyscallError
 
 TYPE_CHECKING = False
@@ -123,11 +123,8 @@ def clean(path: str) -> str:
 
 
 def read_all(fd: int) -> str:
-    """Up to the end of the file: a seq_file may return less than asked for before it."""
-    data = os.read(fd, 65536)
-    while chunk := os.read(fd, 65536):
-        data += chunk
-    return data.decode()
+    """Up to the end of the file."""
+    return smallfile.read_fd(fd).decode()
 
 
 def _members(directory: int) -> list[int]:

@@ -172,6 +172,18 @@ int nsexec_pidfd_getfd(int pidfd, int fd)
 	return result(syscall(SYS_pidfd_getfd, pidfd, fd, 0));
 }
 
+int nsexec_prlimit(int pid, unsigned int limit, uint64_t soft, uint64_t hard)
+{
+	uint64_t limits[] = {soft, hard};
+
+	return result(syscall(SYS_prlimit64, pid, limit, limits, NULL));
+}
+
+int nsexec_getrlimit(unsigned int limit, void *soft_and_hard)
+{
+	return result(syscall(SYS_prlimit64, 0, limit, NULL, soft_and_hard));
+}
+
 int nsexec_close_range(unsigned int first, unsigned int last, unsigned int flags)
 {
 	return result(syscall(SYS_close_range, first, last, flags));

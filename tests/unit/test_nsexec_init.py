@@ -645,15 +645,14 @@ def test_malformed_requests_end_it(name: str) -> None:
     init.socket.close()
 
 
-EACH = {"nr": 1, "skip": 1}
 REFERS_TO_NOTHING = {
     "a row outside of a loop": call(OP_SYSCALL, TAG_ITEM | 0, nr=sysnr.UMASK),
-    "rows elsewhere": call(OP_EACH, 0x1000, 1, **EACH),
+    "rows elsewhere": call(OP_EACH, 0x1000, 1, nr=1, skip=1),
     "rows past the end": call(OP_EACH, TAG_DATA | 0, 1, nr=100, skip=1),
     "wide rows past the end": call(OP_EACH, TAG_DATA | 0, 8, nr=3, skip=1),
     "more rows than there are numbers": call(OP_EACH, TAG_DATA | 0, 8, nr=0xFFFFFFFF, skip=1),
-    "crooked rows": call(OP_EACH, TAG_DATA | 4, 1, **EACH),
-    "rows without words": call(OP_EACH, TAG_DATA | 0, 0, **EACH),
+    "crooked rows": call(OP_EACH, TAG_DATA | 4, 1, nr=1, skip=1),
+    "rows without words": call(OP_EACH, TAG_DATA | 0, 0, nr=1, skip=1),
     "a loop without rows": call(OP_EACH, TAG_DATA | 0, 1, nr=0, skip=1),
     "a loop without calls": call(OP_EACH, TAG_DATA | 0, 1, nr=1),
     "a loop over what is not there": call(OP_EACH, TAG_DATA | 0, 1, nr=1, skip=2),

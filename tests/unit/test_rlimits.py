@@ -66,7 +66,7 @@ def test_apply(sleeper: subprocess.Popen[bytes]) -> None:
 def test_apply_what_the_kernel_refuses(sleeper: subprocess.Popen[bytes]) -> None:
     with pytest.raises(Error) as caught:
         rlimits.apply(sleeper.pid, [(resource.RLIMIT_NOFILE, 20, 10)])
-    assert describe(caught.value) == "error setting rlimit type 7 (RLIMIT_NOFILE to 20:10): invalid argument"
+    assert describe(caught.value) == "error setting rlimit type 7 (RLIMIT_NOFILE to 20:10): prlimit: invalid argument"
 
 
 def test_apply_to_nobody() -> None:
