@@ -14,7 +14,6 @@ from __future__ import annotations
 import _socket
 import os
 import struct
-from array import array
 from errno import EMFILE
 
 from libcontainer import sysnr
@@ -199,7 +198,7 @@ class Batch:
                     texts.append(8 * len(words))
                     value = self.text(value) & REFERENCE  # type: ignore[arg-type]
                 words.append(value)
-        place = self.put(array("q", words).tobytes())
+        place = self.put(struct.pack(f"={len(words)}q", *words))
         self.relocations += [(place & REFERENCE) + at for at in texts]
         return self.op(OP_EACH, len(rows), (place, len(rows[0])), "each")
 
@@ -301,7 +300,7 @@ class Batch:
         calls_off = len(data) + (-len(data) % 8)
         data += bytes(calls_off - len(data))
         relocations = struct.pack(f"={len(self.relocations)}I", *self.relocations)
-        calls = array("q", self._words).tobytes()
+        calls = struct.pack(f"={len(self._words)}q", *self._words)
         size = calls_off + len(calls) + len(relocations)
         head = (size, len(self.names), len(self.relocations), calls_off, *self.out_range, flags, 0)
         return b"".join((_REQUEST.pack(*head), data, calls, relocations))

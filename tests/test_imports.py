@@ -21,9 +21,9 @@ HOT = ("create", "state", "start", "exec", "kill", "delete", "run")
 ALLOWED = set(
     """
     __future__ __main__ _abc _blake2 _cffi_backend _codecs _collections_abc _frozen_importlib _frozen_importlib_external _imp
-    _io _json _signal _socket _stat _struct _thread _warnings _weakref _weakrefset abc array builtins codecs encodings
+    _io _json _signal _socket _stat _struct _thread _warnings _weakref _weakrefset abc builtins codecs encodings
     encodings.aliases encodings.ascii encodings.latin_1 encodings.utf_8 errno fcntl genericpath io itertools marshal math os
-    os.path posix posixpath resource select stat struct sys termios time winreg zipimport
+    os.path posix posixpath select stat struct sys termios time winreg zipimport
     """.split()
 )
 OURS = ("pyrunc", "libcontainer", "nsexec")
