@@ -25,7 +25,10 @@ int nsexec_signalfd(int fd, uint64_t signals);
 int nsexec_sigprocmask(int how, uint64_t signals);
 int nsexec_pidfd_getfd(int pidfd, int fd);
 int nsexec_prlimit(int pid, unsigned int limit, uint64_t soft, uint64_t hard);
-int nsexec_getrlimit(unsigned int limit, void *soft_and_hard); /* two uint64_t */
+
+/* Two uint64_t. */
+int nsexec_getrlimit(unsigned int limit, void *soft_and_hard);
+
 int nsexec_close_range(unsigned int first, unsigned int last, unsigned int flags);
 
 #endif
