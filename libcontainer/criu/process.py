@@ -13,6 +13,7 @@ import time
 
 from libcontainer.errors import SyscallError, Unsupported
 from libcontainer.program import signal_text, tail
+from libcontainer.state import process_start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,16 +115,17 @@ class Criu:
         """What it has written to stderr."""
         return tail(self._errors).strip()
 
-    def activity(self) -> tuple[int, ...]:
-        """Numbers that change while it works: its processor time, and that of its children; its system calls' bytes."""
-        try:
-            with open(f"/proc/{self.pid}/stat", "rb") as file:
-                times = file.read().rpartition(b")")[2].split()[11:15]
-            with open(f"/proc/{self.pid}/io", "rb") as file:
-                moved = [line.split()[1] for line in file if line.startswith((b"rchar", b"wchar"))]
-        except OSError:
-            return ()
-        return tuple(map(int, [*times, *moved]))
+    def activity(self) -> dict[int, tuple[int, ...]]:
+        """By process, numbers that change while it works: of criu, and of what it makes, which may be our children."""
+        born = process_start_time(self.pid) or 0
+        found: dict[int, tuple[int, ...]] = {}
+        waiting = [self.pid, *(pid for pid in _children(os.getpid()) if (process_start_time(pid) or 0) >= born)]
+        while waiting:
+            pid = waiting.pop()
+            if pid not in found:
+                found[pid] = _work(pid)
+                waiting.extend(_children(pid))
+        return found
 
 
 def _spawn(path: str, channel: int, streams: Sequence[int], pass_fds: Sequence[int]) -> int:
@@ -155,6 +157,30 @@ def _above(fds: Sequence[int]) -> list[int]:
     return [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in fds]
 
 
+def _work(pid: int) -> tuple[int, ...]:
+    """Processor time, and bytes read and written by system calls."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            times = file.read().rpartition(b")")[2].split()[11:15]
+        with open(f"/proc/{pid}/io", "rb") as file:
+            moved = [line.split()[1] for line in file if line.startswith((b"rchar", b"wchar"))]
+    except OSError:
+        return ()
+    return tuple(map(int, [*times, *moved]))
+
+
+def _children(pid: int) -> list[int]:
+    """Of all threads: proc_pid_task(5)."""
+    found: list[int] = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
+                found.extend(map(int, file.read().split()))
+    except OSError:
+        pass  # it has ended
+    return found
+
+
 def ending(code: int) -> str:
     """The words for an exit code."""
     return f"exit status {code}" if code >= 0 else f"signal: {signal_text(-code)}"
@@ -168,7 +194,7 @@ class Watch:
     def __init__(self, criu: Criu, limit: float) -> None:
         self._criu = criu
         self.limit = limit
-        self._last: tuple[int, ...] = ()
+        self._last: dict[int, tuple[int, ...]] = {}
         self.progress()
 
     def progress(self) -> None:

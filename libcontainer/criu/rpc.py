@@ -203,14 +203,20 @@ class Session:
         if self._criu.exit_code and kind != messages.PRE_DUMP:
             raise self._death(kind)
 
-    def _death(self, kind: int) -> CriuFailed:
+    def _hang_up(self) -> None:
+        try:
+            self._criu.channel.shutdown(_socket.SHUT_WR)
+        except OSError:
+            pass
         if not self._criu.wait(GRACE):
             self._criu.kill()
+
+    def _death(self, kind: int) -> CriuFailed:
+        self._hang_up()
         return CriuFailed(kind, exit_code=self._criu.exit_code, stderr=self._criu.errors())
 
     def _failure(self, kind: int, answer: Message | None, text: str = "") -> CriuFailed:
-        if not self._criu.wait(GRACE):
-            self._criu.kill()
+        self._hang_up()
         errno = answer.cr_errno if answer is not None else 0
         said = answer.cr_errmsg if answer is not None else text
         return CriuFailed(kind, exit_code=self._criu.exit_code, stderr=self._criu.errors(), errno=errno, said=said)
