@@ -22,7 +22,7 @@ from libcontainer.state import State, check_id, process_start_time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from libcontainer.cgroups import Manager
@@ -155,6 +155,19 @@ class Container:
     def processes(self) -> Sequence[int]:
         """The host's pids of all processes of the container, those in its sub-cgroups too."""
         return self.cgroup.pids()
+
+    def stats(self) -> dict[str, Any]:
+        """What it uses and has used, in the form of the `data` of runc's "stats" events (its types package)."""
+        from libcontainer import stats
+
+        return stats.collect(self)
+
+    def events(self, interval: float = 5.0) -> Iterator[dict[str, Any]]:
+        """{"type": "stats", "id": ..., "data": ...} every `interval` seconds, {"type": "oom", ...} when memory runs out; until
+        the container has no process any more."""
+        from libcontainer import events
+
+        return events.stream(self, interval)
 
     def to_state(self) -> dict[str, Any]:
         """The document that `state` prints."""

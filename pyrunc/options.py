@@ -20,6 +20,7 @@ TEXT = "text"
 NUMBER = "number"
 TEXTS = "texts"
 NUMBERS = "numbers"
+DURATION = "duration"
 
 _REPEATED = (TEXTS, NUMBERS)
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
@@ -31,7 +32,7 @@ _INT64 = range(-(1 << 63), 1 << 63)
 def _default(kind: str) -> Any:
     if kind == SWITCH:
         return False
-    if kind == NUMBER:
+    if kind in (NUMBER, DURATION):
         return 0
     return () if kind in _REPEATED else ""
 
@@ -156,6 +157,10 @@ class Invocation:
         value: int = self._value(name)
         return value
 
+    def seconds(self, name: str) -> float:
+        value: float = self._value(name)
+        return value
+
     def texts(self, name: str) -> list[str]:
         value: list[str] = self._value(name)
         return list(value)
@@ -227,9 +232,17 @@ def _convert(flag: Flag, text: str) -> Any:
             return boolean(text)
         if flag.kind in (NUMBER, NUMBERS):
             return integer(text)
+        if flag.kind == DURATION:
+            return _duration(text)
     except ValueError as error:
         raise UsageError(f"invalid value {quote(text)} for flag -{flag.name}: {error}") from None
     return text
+
+
+def _duration(text: str) -> float:
+    from pyrunc.units import duration
+
+    return duration(text)
 
 
 def boolean(text: str) -> bool:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Any
 
+    from libcontainer.cgroups.oom import Watch
     from libcontainer.cgroups.resources import Resources, Write
 
 __all__ = ["Hierarchy", "Manager", "clean", "load", "mode", "new"]
@@ -126,6 +127,14 @@ class Manager:
     def lacks_real_time(self) -> bool:
         """Whether SCHED_FIFO and SCHED_RR are refused for want of cpu.rt_runtime_us (CONFIG_RT_GROUP_SCHED, v1)."""
         return False
+
+    def stats(self) -> dict[str, Any]:
+        """What the container has used, in the form of runc's events (stats.py)."""
+        raise NotImplementedError
+
+    def watch(self) -> Watch:
+        """Notice out-of-memory events and the end of the last process, from now on."""
+        raise NotImplementedError
 
     def own_mounts(self) -> list[Hierarchy]:
         """The hierarchies, for a mount of type `cgroup`."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Any
 
+    from libcontainer.cgroups.oom import Watch
     from libcontainer.cgroups.resources import Plan, Resources, Write
 
 # The order in which they are created, joined and set; "" is the unified hierarchy of a hybrid machine.
@@ -295,6 +296,16 @@ class Manager1(Manager):
             return path is not None and self._tree.read(f"{path}/cpu.rt_runtime_us").strip() == "0"
         except SyscallError:
             return False
+
+    def stats(self) -> dict[str, Any]:
+        from libcontainer.cgroups import stats1
+
+        return stats1.collect(self._tree, self.paths)
+
+    def watch(self) -> Watch:
+        from libcontainer.cgroups.oom import Watch1
+
+        return Watch1(self._tree, self.paths.get("memory", ""), self.paths.get("", ""), self.pids)
 
     def own_mounts(self) -> list[Hierarchy]:
         mounts: dict[str, Hierarchy] = {}

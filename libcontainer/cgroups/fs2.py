@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Any
 
+    from libcontainer.cgroups.oom import Watch
     from libcontainer.cgroups.resources import Resources, Write
 
 _GONE = (errno.ENOENT, errno.ENODEV)
@@ -232,6 +233,16 @@ class Manager2(Manager):
         except SyscallError:
             return 0
         return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+    def stats(self) -> dict[str, Any]:
+        from libcontainer.cgroups import stats2
+
+        return stats2.collect(self._tree, self._primary)
+
+    def watch(self) -> Watch:
+        from libcontainer.cgroups.oom import Watch2
+
+        return Watch2(self._tree, self._primary, self.pids)
 
     def own_mounts(self) -> list[Hierarchy]:
         return [Hierarchy("", None, self._primary, [])]

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 
 NAMES = (
-    "checkpoint",
-    *("create", "delete", "exec", "features", "kill", "list", "pause", "ps", "resume", "run", "spec", "start", "state"),
-    "update",
+    *("checkpoint", "create", "delete", "events", "exec", "features", "kill", "list", "pause", "ps", "resume", "run"),
+    *("spec", "start", "state", "update"),
 )
 
 

@@ -7,6 +7,7 @@ import pytest
 from pyrunc import commands
 from pyrunc.log import Log
 from pyrunc.options import (
+    DURATION,
     NUMBER,
     NUMBERS,
     SWITCH,
@@ -300,6 +301,15 @@ SURFACE = {
     "pause": set(),
     "resume": set(),
     "ps": {("format", "f", TEXT)},
+    "events": {("interval", "", DURATION), ("stats", "", SWITCH)},
+    "update": {
+        ("resources", "r", TEXT), ("blkio-weight", "", NUMBER), ("cpu-period", "", TEXT), ("cpu-quota", "", TEXT),
+        ("cpu-burst", "", TEXT), ("cpu-share", "", TEXT), ("cpu-rt-period", "", TEXT), ("cpu-rt-runtime", "", TEXT),
+        ("cpuset-cpus", "", TEXT), ("cpuset-mems", "", TEXT), ("kernel-memory", "", TEXT),
+        ("kernel-memory-tcp", "", TEXT), ("memory", "", TEXT), ("cpu-idle", "", TEXT),
+        ("memory-reservation", "", TEXT), ("memory-swap", "", TEXT), ("pids-limit", "", NUMBER),
+        ("l3-cache-schema", "", TEXT), ("mem-bw-schema", "", TEXT),
+    },
     "checkpoint": {
         ("image-path", "", TEXT), ("work-path", "", TEXT), ("parent-path", "", TEXT), ("leave-running", "", SWITCH),
         ("tcp-established", "", SWITCH), ("tcp-skip-in-flight", "", SWITCH), ("tcp-close", "", SWITCH),
