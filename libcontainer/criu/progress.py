@@ -1,0 +1,131 @@
+"""How far a pre-dump, dump or restore has come: its phase, from CRIU's notifications, and the bytes of memory moved.
+
+Nothing here makes CRIU wait: a look is taken when it notifies anyway, and at the ticks of whoever waits for it; a look
+that is expensive (thousands of files or processes) is taken more rarely. Without a Progress not even that happens.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+PRE_DUMP, DUMP, RESTORE = "pre-dump", "checkpoint", "restore"
+
+# what CRIU does from a notification on (criu.org/RPC)
+_PHASES = {
+    DUMP: {
+        "pre-dump": "stopping processes",
+        "network-lock": "locking the network",
+        "query-ext-files": "writing memory",
+        "post-dump": "finishing",
+        "status-ready": "serving memory to the other host",
+        "network-unlock": "letting processes go on",
+    },
+    RESTORE: {
+        "pre-restore": "creating processes",
+        "setup-namespaces": "setting up namespaces",
+        "post-setup-namespaces": "restoring memory",
+        "post-restore": "resuming processes",
+    },
+}
+_PHASES[PRE_DUMP] = _PHASES[DUMP]
+_FIRST = {PRE_DUMP: "writing memory", DUMP: "stopping processes", RESTORE: "reading images"}
+_SHARE = 20  # of the time, one part for looking
+
+
+class Sample:
+    """One look. `expected` is a guess, 0 if there is none; `last` says that no other follows."""
+
+    __slots__ = ("done", "expected", "kind", "last", "phase", "seconds")
+
+    def __init__(self, kind: str, phase: str, done: int, expected: int, seconds: float, *, last: bool) -> None:
+        self.kind = kind
+        self.phase = phase
+        self.done = done
+        self.expected = expected
+        self.seconds = seconds
+        self.last = last
+
+
+class Progress:
+    """Reports Samples of one operation. `measure` tells the bytes done, `expected` how many there may be."""
+
+    __slots__ = ("_expected", "_kind", "_measure", "_next", "_phase", "_report", "_started")
+
+    def __init__(self, report: Callable[[Sample], None]) -> None:
+        self._report = report
+        self._measure: Callable[[], int] = int
+        self._expected = 0
+        self._next = 0.0
+        self._kind = self._phase = ""
+        self._started = time.monotonic()
+
+    def begin(self, kind: str, measure: Callable[[], int], expected: int = 0) -> None:
+        """The operation begins (PRE_DUMP, DUMP or RESTORE)."""
+        self._kind, self._phase = kind, _FIRST[kind]
+        self._measure, self._expected = measure, expected
+        self._started = time.monotonic()
+        self._look(last=False)
+
+    def notified(self, script: str) -> None:
+        """CRIU has sent this notification."""
+        phase = _PHASES[self._kind].get(script) if self._kind else None
+        if phase is not None:
+            self._phase = phase
+            self.tick()
+
+    def tick(self) -> None:
+        """Time has passed."""
+        if self._kind and time.monotonic() >= self._next:
+            self._look(last=False)
+
+    def end(self, *, succeeded: bool) -> None:
+        """It is over; nothing more is reported."""
+        if self._kind:
+            self._phase = "done" if succeeded else "failed"
+            self._look(last=True)
+        self._kind = ""
+
+    def _look(self, *, last: bool) -> None:
+        before = time.monotonic()
+        done = self._measure()
+        now = time.monotonic()
+        self._next = now + (now - before) * _SHARE
+        self._report(Sample(self._kind, self._phase, done, self._expected, now - self._started, last=last))
+
+
+def image_bytes(directory: int) -> int:
+    """Bytes of memory in the images of the directory of this descriptor."""
+    total = 0
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith("pages-"):
+                total += _size(entry)
+    return total
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def resident_bytes(pids: Iterable[int]) -> int:
+    """Bytes of memory that processes have, without what they map from files: about what a dump has to write."""
+    page = os.sysconf("SC_PAGESIZE")
+    return sum(_private_pages(pid) for pid in pids) * page
+
+
+def _private_pages(pid: int) -> int:
+    """proc(5): the second field of statm is what is resident, the third what of it is of files or shared."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            fields = file.read().split()
+    except OSError:  # it has ended
+        return 0
+    return max(int(fields[1]) - int(fields[2]), 0)
