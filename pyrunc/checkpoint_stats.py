@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 from libcontainer import jsonfast
+from libcontainer.criu import stats
+from libcontainer.errors import Error, describe
 from pyrunc.log import out
+from pyrunc.options import SWITCH, TEXT, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from pyrunc.options import Invocation
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
 _FORMATS = ("", "text", "json")
@@ -33,21 +41,55 @@ _PAGES = {
 }
 
 
-def check_format(layout: str) -> None:
-    """Before anything is done: a checkpoint must not fail over how it would have been told."""
+STATS = Flag("stats", SWITCH, "print what CRIU has measured: times and pages")
+FORMAT = Flag("format", TEXT, "how to print it, one of: text or json", default="text")
+
+
+class Stopwatch:
+    """Runs from the beginning of a command; a wrong --format ends it before anything is done."""
+
+    __slots__ = ("_call", "_format", "_started")
+
+    def __init__(self, call: Invocation) -> None:
+        self._call = call
+        self._format = checked_format(call)
+        self._started = time.monotonic()
+
+    def show(self, kind: str, directory: str) -> None:
+        """Print the statistics of a dump or restore, if they are asked for, from CRIU's work directory."""
+        if not self._call.switch("stats"):
+            return
+        seconds = time.monotonic() - self._started
+        try:
+            measured = _read(kind, directory)
+        except (Error, OSError) as err:  # it has been done nevertheless
+            self._call.log("warning", f"unable to read CRIU's statistics: {describe(err)}")
+            measured = {}
+        out(_text(self._format, self._call.arguments[0], measured, seconds))
+
+
+def checked_format(call: Invocation) -> str:
+    """The value of --format."""
+    layout = call.text("format")
     if layout not in _FORMATS:
-        raise ValueError("invalid format option")
+        raise Error("invalid format option")
+    return layout
 
 
-def show(layout: str, container_id: str, values: Mapping[str, int] | None, seconds: float) -> None:
-    """Print the statistics; `values` are those of libcontainer.criu.stats.read(), `seconds` the whole command's."""
-    measured = dict(values or {})
+def _read(kind: str, directory: str) -> dict[str, int]:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return stats.read(kind, fd) or {}
+    finally:
+        os.close(fd)
+
+
+def _text(layout: str, container_id: str, measured: dict[str, int], seconds: float) -> str:
+    duration = round(seconds * 1e6)
     if layout == "json":
-        record = {"id": container_id, "duration": round(seconds * 1e6), "criu": measured}
-        out(jsonfast.dumps(record) + "\n")
-    else:
-        rows = [("total", milliseconds(round(seconds * 1e6))), *lines(measured)]
-        out("".join(f"{name:<22} {value}\n" for name, value in rows))
+        return jsonfast.dumps({"id": container_id, "duration": duration, "criu": measured}) + "\n"
+    rows = [("total", milliseconds(duration)), *lines(measured)]
+    return "".join(f"{name:<22} {value}\n" for name, value in rows)
 
 
 def lines(values: Mapping[str, int]) -> Iterator[tuple[str, str]]:

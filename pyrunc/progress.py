@@ -50,7 +50,7 @@ class Line:
 
     def _width(self) -> int:
         try:
-            return max(os.get_terminal_size(self._fd).columns, _NARROWEST)
+            return max(os.get_terminal_size(self._fd).columns or _WIDTH, _NARROWEST)
         except OSError:
             return _WIDTH
 

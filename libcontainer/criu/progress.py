@@ -12,6 +12,7 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Self
 
 PRE_DUMP, DUMP, RESTORE = "pre-dump", "checkpoint", "restore"
 
@@ -35,6 +36,7 @@ _PHASES = {
 _PHASES[PRE_DUMP] = _PHASES[DUMP]
 _FIRST = {PRE_DUMP: "writing memory", DUMP: "stopping processes", RESTORE: "reading images"}
 _SHARE = 20  # of the time, one part for looking
+_COARSE = 0.05  # seconds that the clock of a file system may be behind
 
 
 class Sample:
@@ -52,22 +54,35 @@ class Sample:
 
 
 class Progress:
-    """Reports Samples of one operation. `measure` tells the bytes done, `expected` how many there may be."""
+    """Reports Samples of one operation; without a `report` it does nothing. As a context it ends with the block."""
 
     __slots__ = ("_expected", "_kind", "_measure", "_next", "_phase", "_report", "_started")
 
-    def __init__(self, report: Callable[[Sample], None]) -> None:
+    def __init__(self, report: Callable[[Sample], None] | None = None) -> None:
         self._report = report
         self._measure: Callable[[], int] = int
         self._expected = 0
         self._next = 0.0
         self._kind = self._phase = ""
-        self._started = time.monotonic()
+        self._started = 0.0
 
-    def begin(self, kind: str, measure: Callable[[], int], expected: int = 0) -> None:
-        """The operation begins (PRE_DUMP, DUMP or RESTORE)."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self.end(succeeded=error is None)
+
+    @property
+    def watched(self) -> bool:
+        """Whether there is anybody to report to."""
+        return self._report is not None
+
+    def begin(self, kind: str, measure: Callable[[], int], expected: Callable[[], int]) -> None:
+        """The operation begins (PRE_DUMP, DUMP or RESTORE). Both tell bytes: those done, and how many there may be."""
+        if not self.watched:
+            return
         self._kind, self._phase = kind, _FIRST[kind]
-        self._measure, self._expected = measure, expected
+        self._measure, self._expected = measure, expected()
         self._started = time.monotonic()
         self._look(last=False)
 
@@ -95,24 +110,29 @@ class Progress:
         done = self._measure()
         now = time.monotonic()
         self._next = now + (now - before) * _SHARE
-        self._report(Sample(self._kind, self._phase, done, self._expected, now - self._started, last=last))
+        if self._report is not None:
+            self._report(Sample(self._kind, self._phase, done, self._expected, now - self._started, last=last))
 
 
-def image_bytes(directory: int) -> int:
-    """Bytes of memory in the images of the directory of this descriptor."""
-    total = 0
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.name.startswith("pages-"):
-                total += _size(entry)
-    return total
+class Images:
+    """The bytes of memory in the images of a directory that have been written since now."""
 
+    __slots__ = ("_directory", "_since")
 
-def _size(entry: os.DirEntry[str]) -> int:
-    try:
-        return entry.stat(follow_symlinks=False).st_size
-    except FileNotFoundError:
-        return 0
+    def __init__(self, directory: int) -> None:
+        self._directory = directory
+        self._since = time.time() - _COARSE
+
+    def __call__(self) -> int:
+        with os.scandir(self._directory) as entries:
+            return sum(self._size(entry) for entry in entries if entry.name.startswith("pages-"))
+
+    def _size(self, entry: os.DirEntry[str]) -> int:
+        try:
+            found = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return 0
+        return found.st_size if found.st_mtime >= self._since else 0
 
 
 def resident_bytes(pids: Iterable[int]) -> int:

@@ -1,14 +1,13 @@
 """pyrunc checkpoint inspect DIR: what is in a directory of checkpoint images.
 
-`checkpoint` takes one container id; with `inspect` and a second argument in its place it is this command, so a container
-may still be called "inspect". The images may come from anywhere: no control character of theirs reaches the terminal.
+`checkpoint` takes one container id; `inspect` with an argument behind it is this command, so that a container may still be
+called "inspect". The images may come from anywhere: no control character of theirs reaches the terminal.
 """
 
 from __future__ import annotations
 
 from libcontainer import jsonfast
-from libcontainer.errors import Error
-from pyrunc.checkpoint_stats import lines, size
+from pyrunc.checkpoint_stats import checked_format, lines, size
 from pyrunc.log import out
 
 TYPE_CHECKING = False
@@ -20,23 +19,15 @@ if TYPE_CHECKING:
 
     Record = dict[str, Any]
 
-_FORMATS = ("", "text", "json")
 _LONGEST = 256  # characters of one cell
 _PADDING = 2
 _MOST_OWNERS = 8  # of a socket, in its line
 
 
-def wanted(call: Invocation) -> bool:
-    """Whether these arguments of `checkpoint` mean this command."""
-    return len(call.arguments) == 2 and call.arguments[0] == "inspect"
-
-
 def run(call: Invocation) -> int:
     from libcontainer.criu.inspect import inspect
 
-    layout = call.text("format")
-    if layout not in _FORMATS:
-        raise Error("invalid format option")
+    layout = checked_format(call)
     found = inspect(call.arguments[1], work=call.text("work-path") or None)
     out(jsonfast.dumps(found, indent=2) + "\n" if layout == "json" else "\n".join(_report(found)))
     return 0
