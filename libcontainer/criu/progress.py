@@ -56,12 +56,12 @@ class Sample:
 class Progress:
     """Reports Samples of one operation; without a `report` it does nothing. As a context it ends with the block."""
 
-    __slots__ = ("_expected", "_kind", "_measure", "_next", "_phase", "_report", "_started")
+    __slots__ = ("_done", "_expected", "_kind", "_measure", "_next", "_phase", "_report", "_started")
 
     def __init__(self, report: Callable[[Sample], None] | None = None) -> None:
         self._report = report
         self._measure: Callable[[], int] = int
-        self._expected = 0
+        self._done = self._expected = 0
         self._next = 0.0
         self._kind = self._phase = ""
         self._started = 0.0
@@ -84,34 +84,37 @@ class Progress:
         self._kind, self._phase = kind, _FIRST[kind]
         self._measure, self._expected = measure, expected()
         self._started = time.monotonic()
-        self._look(last=False)
+        self._tell(last=False)
 
     def notified(self, script: str) -> None:
         """CRIU has sent this notification."""
         phase = _PHASES[self._kind].get(script) if self._kind else None
         if phase is not None:
             self._phase = phase
-            self.tick()
+            self._tell(last=False)
 
     def tick(self) -> None:
         """Time has passed."""
         if self._kind and time.monotonic() >= self._next:
-            self._look(last=False)
+            self._tell(last=False)
 
     def end(self, *, succeeded: bool) -> None:
         """It is over; nothing more is reported."""
         if self._kind:
             self._phase = "done" if succeeded else "failed"
-            self._look(last=True)
+            self._next = 0.0
+            self._tell(last=True)
         self._kind = ""
 
-    def _look(self, *, last: bool) -> None:
+    def _tell(self, *, last: bool) -> None:
         before = time.monotonic()
-        done = self._measure()
-        now = time.monotonic()
-        self._next = now + (now - before) * _SHARE
+        if before >= self._next:
+            self._done = self._measure()
+            now = time.monotonic()
+            self._next = now + (now - before) * _SHARE
         if self._report is not None:
-            self._report(Sample(self._kind, self._phase, done, self._expected, now - self._started, last=last))
+            seconds = before - self._started
+            self._report(Sample(self._kind, self._phase, self._done, self._expected, seconds, last=last))
 
 
 class Images:
