@@ -59,8 +59,8 @@ class Maker:
         self.write(f"pagemap-{pid}.img", "PAGEMAP", {"pages_id": pages_id}, *entries)
 
     def inventory(self) -> None:
-        ids: dict[str, Any] = {"vm_id": 1, "files_id": 1, "fs_id": 1, "sighand_id": 1, "pid_ns_id": 1, "net_ns_id": 2, "mnt_ns_id": 3}
-        ids.update(uts_ns_id=4, user_ns_id=5)
+        ids: dict[str, Any] = {"vm_id": 1, "files_id": 1, "fs_id": 1, "sighand_id": 1, "pid_ns_id": 1, "net_ns_id": 2}
+        ids.update(mnt_ns_id=3, uts_ns_id=4, user_ns_id=5)
         self.write("inventory.img", "INVENTORY", {"img_version": 2, "root_ids": ids, "lsmtype": "APPARMOR"})
 
     def tree(self, *entries: tuple[int, int]) -> None:
@@ -99,8 +99,8 @@ class Maker:
 
         sk = {"so_sndbuf": 1, "so_rcvbuf": 1, "so_snd_tmo_sec": 0, "so_snd_tmo_usec": 0, "so_rcv_tmo_sec": 0}
         opts = {**sk, "so_rcv_tmo_usec": 0}
-        inet: dict[str, Any] = {"id": 4, "ino": 0xABC, "family": 2, "type": 1, "proto": 6, "state": 1, "src_port": 80, "dst_port": 9999}
-        inet.update(flags=2, backlog=0, fown=FOWN, opts=opts)
+        inet: dict[str, Any] = {"id": 4, "ino": 0xABC, "family": 2, "type": 1, "proto": 6, "state": 1}
+        inet.update(src_port=80, dst_port=9999, flags=2, backlog=0, fown=FOWN, opts=opts)
         inet["src_addr"], inet["dst_addr"] = [_word("127.0.0.1")], [_word("10.0.0.2")]
         unix: dict[str, Any] = {"id": 5, "ino": 77, "type": 1, "state": 10, "flags": 2, "uflags": 0, "backlog": 5, "peer": 0}
         unix.update(fown=FOWN, opts=opts, name="\0hidden")
