@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from libcontainer.cgroups import Manager
     from libcontainer.criu.options import CheckpointOptions
-    from libcontainer.criu.progress import Progress
     from libcontainer.oci import Resources
     from libcontainer.process import Process
 else:
@@ -61,7 +60,7 @@ class Container:
         self.log = log or quiet
         self._exit_code: int | None = None
         self.cgroup: Manager = cgroups.load(
-            state.cgroup_paths, rootless=self.saved.rootless_cgroups, systemd=self.saved.systemd
+            state.cgroup_paths, rootless=self.saved.rootless_cgroups, systemd=self.saved.systemd, log=self.log
         )
 
     # -- making and finding
@@ -315,14 +314,11 @@ class Container:
 
         container_delete.delete(self, force=force)
 
-    def checkpoint(self, options: CheckpointOptions, progress: Progress | None = None) -> None:
-        """Dump the processes into images with CRIU; the container is deleted unless it shall go on running.
-
-        `progress` (libcontainer.criu.progress) is told how far it has come.
-        """
+    def checkpoint(self, options: CheckpointOptions) -> None:
+        """Dump the processes into images with CRIU; the container is deleted unless it shall go on running."""
         from libcontainer import container_checkpoint
 
-        container_checkpoint.checkpoint(self, options, progress)
+        container_checkpoint.checkpoint(self, options)
 
     def save(self) -> None:
         """Write state.json."""

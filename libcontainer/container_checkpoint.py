@@ -6,7 +6,6 @@ import os
 
 from libcontainer.criu import images_dir
 from libcontainer.criu.dump import Dump
-from libcontainer.criu.progress import Progress
 from libcontainer.errors import Error, describe
 
 TYPE_CHECKING = False
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
     from libcontainer.criu.options import CheckpointOptions
 
 
-def checkpoint(container: Container, options: CheckpointOptions, progress: Progress | None = None) -> None:
-    """Dump the container; unless it shall go on running it is deleted then. `progress` is told how far it has come."""
+def checkpoint(container: Container, options: CheckpointOptions) -> None:
+    """Dump the container; unless it shall go on running it is deleted then."""
     status = container.status()
     if status in ("created", "stopped"):
         raise Error(f"Container cannot be checkpointed in {status} state")
@@ -24,8 +23,7 @@ def checkpoint(container: Container, options: CheckpointOptions, progress: Progr
     try:
         work = images_dir.make(options.work_path) if options.work_path else os.dup(images)
         try:
-            with progress or Progress() as watcher:
-                _dump(container, options, images, work, watcher)
+            _dump(container, options, images, work)
         finally:
             os.close(work)
     finally:
@@ -34,10 +32,10 @@ def checkpoint(container: Container, options: CheckpointOptions, progress: Progr
         _delete(container)
 
 
-def _dump(container: Container, options: CheckpointOptions, images: int, work: int, progress: Progress) -> None:
+def _dump(container: Container, options: CheckpointOptions, images: int, work: int) -> None:
     if options.parent_path:
         images_dir.check_parent(images, options.parent_path)
-    Dump(container, options, images, work, progress).run()
+    Dump(container, options, images, work).run()
 
 
 def _delete(container: Container) -> None:

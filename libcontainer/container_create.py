@@ -149,6 +149,9 @@ class _Make(Events):
             container_id,
             rootless=options.rootless_cgroups,
             systemd=options.systemd_cgroup,
+            annotations=spec.get("annotations"),
+            owner=config.cgroup_owner(spec).get("owner_uid"),
+            log=options.log,
         )
 
     # -- the sequence
@@ -307,10 +310,10 @@ class _Make(Events):
 
     # -- events of the creation
 
-    def cgroup_for_clone(self) -> int | None:
+    def cgroup_for_clone(self, pid: int) -> int | None:
         try:
-            return self.cgroup.create_for_clone(self.plan.linux.get("resources"))
-        except OSError as err:
+            return self.cgroup.create_for_clone(self.plan.linux.get("resources"), pid)
+        except (Error, OSError) as err:
             raise Error("unable to apply cgroup configuration") from err
 
     def make_cgroup(self) -> None:

@@ -122,7 +122,7 @@ class Manager1(Manager):
                 for controller in here:
                     self._drop(controller, error)
 
-    def create_for_clone(self, resources: Resources | None) -> int | None:
+    def create_for_clone(self, resources: Resources | None, pid: int = 0) -> int | None:
         path = self.paths.get("")
         if path is None:
             return None
@@ -355,7 +355,7 @@ def _top(path: str) -> str:
 def new(cgroups_path: str, container_id: str, *, rootless: bool) -> Manager1:
     """An absolute path is below the top of each hierarchy, a relative one (the id by default) below our own
     cgroup."""
-    mounts = _mounts(own_cgroups())
+    mounts = find_mounts(own_cgroups())
     if "devices" not in mounts and not rootless:
         raise Unsupported("the devices cgroup controller is not mounted")
     wanted = clean(cgroups_path or container_id)
@@ -368,7 +368,7 @@ def new(cgroups_path: str, container_id: str, *, rootless: bool) -> Manager1:
     return Manager1(paths, cgroups_path=cgroups_path, name=container_id, rootless=rootless)
 
 
-def _mounts(own: dict[str, str]) -> dict[str, tuple[str, str]]:
+def find_mounts(own: dict[str, str]) -> dict[str, tuple[str, str]]:
     """Controller -> (where its hierarchy is mounted, our own cgroup in it), in the order of CONTROLLERS."""
     home = os.stat(ROOT).st_dev
     shared = {name: (hierarchy, path) for hierarchy, path in own.items() for name in hierarchy.split(",")}

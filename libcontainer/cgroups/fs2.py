@@ -105,7 +105,7 @@ class Manager2(Manager):
     def open_for_clone(self) -> int | None:
         return None if self.absent else self._tree.open(self._primary, os.O_PATH | os.O_DIRECTORY)
 
-    def create_for_clone(self, resources: Resources | None) -> int | None:
+    def create_for_clone(self, resources: Resources | None, pid: int = 0) -> int | None:
         self.create(resources)
         return self.open_for_clone()
 

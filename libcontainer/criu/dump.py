@@ -10,7 +10,6 @@ import os
 
 from libcontainer.criu import features, freezer, images_dir, log, messages, mounts, namespaces, network, options, stdio
 from libcontainer.criu.failure import CriuFailed
-from libcontainer.criu.progress import DUMP, PRE_DUMP, Images, resident_bytes
 from libcontainer.criu.rpc import STALL, Session
 from libcontainer.errors import Error
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from libcontainer.container import Container
     from libcontainer.criu.messages import Message
     from libcontainer.criu.options import CheckpointOptions
-    from libcontainer.criu.progress import Progress
     from libcontainer.criu.rpc import Notification
 
 LOG_LEVEL = 4
@@ -32,14 +30,13 @@ MARKER = "checkpoint"  # in the container's directory while its images are all t
 class Dump:
     """One dump (or pre-dump) of a container into the directory `images`, with its log in `work`."""
 
-    __slots__ = ("_container", "_handlers", "_images", "_options", "_progress", "_version", "_work", "session")
+    __slots__ = ("_container", "_handlers", "_images", "_options", "_version", "_work", "session")
 
-    def __init__(self, container: Container, wanted: CheckpointOptions, images: int, work: int, progress: Progress) -> None:
+    def __init__(self, container: Container, wanted: CheckpointOptions, images: int, work: int) -> None:
         self._container = container
         self._options = wanted
         self._images = images
         self._work = work
-        self._progress = progress
         self._version = 0
         self._handlers: dict[str, Callable[[Notification], None]] = {
             "query-ext-files": self._external_files,
@@ -50,10 +47,8 @@ class Dump:
     def run(self) -> None:
         """Do it; CriuFailed quotes the log."""
         was_frozen = self._container.cgroup.frozen()
-        stall = STALL + self._options.timeout
-        tick = self._progress.tick if self._progress.watched else None
         try:
-            with Session(pass_fds=(self._images, self._work), stall=stall, tick=tick) as self.session:
+            with Session(pass_fds=(self._images, self._work), stall=STALL + self._options.timeout) as self.session:
                 self._version = features.check_version(self.session)
                 self._talk()
         except CriuFailed as err:
@@ -70,12 +65,7 @@ class Dump:
             features.require_feature(self.session, "lazy_pages")
         request = self._request()
         self._log(request)
-        self._progress.begin(PRE_DUMP if self._options.pre_dump else DUMP, Images(self._images), self._to_write)
         self.session.request(kind, request, self._notified)
-
-    def _to_write(self) -> int:
-        """What has been written before need not be written again, and nobody knows how much that is."""
-        return 0 if self._options.parent_path else resident_bytes(self._container.cgroup.pids())
 
     def _explain(self, err: CriuFailed) -> None:
         path = os.path.realpath(os.path.join(self._options.work_path or self._options.image_path, LOG_FILE))
@@ -160,7 +150,6 @@ class Dump:
 
     def _notified(self, notification: Notification) -> None:
         self._container.log("debug", f"notify: {notification.script}")
-        self._progress.notified(notification.script)
         handler = self._handlers.get(notification.script)
         if handler is not None:
             handler(notification)
