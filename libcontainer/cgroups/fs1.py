@@ -257,8 +257,16 @@ class Manager1(Manager):
 
     def freeze(self) -> None:
         """A process that forks while being frozen can keep FREEZING from ever ending: thaw now and then,
-        start again."""
+        start again. What cannot be frozen must not stay half frozen either."""
         path = self._freezer()
+        try:
+            if not self._frozen_at_last(path):
+                raise Error("unable to freeze")
+        except BaseException:
+            self.thaw()
+            raise
+
+    def _frozen_at_last(self, path: str) -> bool:
         for attempt in range(1, 1001):
             if attempt % 50 == 0:
                 self._tree.write(path, "THAWED")
@@ -267,12 +275,15 @@ class Manager1(Manager):
             if attempt % 25 == 0:
                 time.sleep(0.00001)
             if self._tree.read(path).strip() == "FROZEN":
-                return
-        self._tree.write(path, "THAWED")
-        raise Error("unable to freeze")
+                return True
+        return False
 
     def thaw(self) -> None:
-        self._tree.write(self._freezer(), "THAWED")
+        try:
+            self._tree.write(self._freezer(), "THAWED")
+        except SyscallError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):  # deleted meanwhile: nobody is frozen there
+                raise
 
     def _freezer(self) -> str:
         path = self.paths.get("freezer")
