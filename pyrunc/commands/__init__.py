@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     *("checkpoint", "create", "delete", "events", "exec", "features", "kill", "list", "pause", "ps", "resume", "run"),
-    *("spec", "start", "state", "update"),
+    *("spec", "start", "state", "top", "update"),
 )
 
 
