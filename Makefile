@@ -20,7 +20,7 @@ endif
 SOURCES := $(shell find $(PACKAGES) launcher tools/vendor.py -name '*.py' -o -name '*.[ch]' -o -name '*.lds' 2>/dev/null | \
              grep -v -e /_nsexec.c -e /_seccomp.c -e /_sdbus.py -e /init_blob.h)
 
-.PHONY: all help deps test-deps demo test lint types unit integration install uninstall bench clean
+.PHONY: all help deps test-deps demo test lint types unit integration vm install uninstall bench clean
 .DELETE_ON_ERROR:
 
 all: $(COMMAND)  ## build in place: build/pyrunc runs this checkout
@@ -112,6 +112,10 @@ unit: $(VENV)/done $(COMMAND)  ## pytest; PYTEST="-k name"
 integration: $(COMMAND)  ## bats, on a command installed under build/stage; BATS="integration/run.bats"
 	@$(MAKE) --no-print-directory install PREFIX=$(STAGE) DESTDIR=
 	PYRUNC=$(STAGE)/bin/pyrunc bats $(or $(BATS),integration)
+
+vm:  ## the test VM, in ~/.cache/pyrunc-vm: integration/vm/README.md
+	@tools/deps vm
+	@integration/vm/build
 
 clean:  ## all that was built
 	rm -rf $(BUILD) dist *.egg-info nsexec/_nsexec.c nsexec/_seccomp.c nsexec/_sdbus.py nsexec/*.o nsexec/*.so nsexec/src/*.o \
