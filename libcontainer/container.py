@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from libcontainer.cgroups import Manager
     from libcontainer.criu.options import CheckpointOptions
+    from libcontainer.criu.restore_options import RestoreOptions
     from libcontainer.oci import Resources
     from libcontainer.process import Process
 else:
@@ -60,7 +61,7 @@ class Container:
         self.log = log or quiet
         self._exit_code: int | None = None
         self.cgroup: Manager = cgroups.load(
-            state.cgroup_paths, rootless=self.saved.rootless_cgroups, systemd=self.saved.systemd, log=self.log
+            state.cgroup_paths, rootless=self.saved.rootless_cgroups, systemd=self.saved.systemd
         )
 
     # -- making and finding
@@ -187,6 +188,48 @@ class Container:
 
         container_start.start(self, notify_socket, notify_pid)
 
+    @classmethod
+    def restore(
+        cls,
+        container_id: str,
+        options: RestoreOptions,
+        *,
+        root: str = DEFAULT_ROOT,
+        bundle: str = ".",
+        spec: dict[str, Any] | None = None,
+        stdio: tuple[int, int, int] = (0, 1, 2),
+        console_socket: str | None = None,
+        console: Callable[[int, str], None] | None = None,
+        notify_socket: str | None = None,
+        no_pivot: bool = False,
+        rootless_euid: bool | None = None,
+        rootless_cgroups: bool | None = None,
+        systemd_cgroup: bool = False,
+        log: Callable[..., None] | None = None,
+    ) -> Container:
+        """Make a container of a bundle whose processes go on where those of a checkpoint were stopped.
+
+        `options` names the images. What was a pipe among descriptors 0 to 2 of the checkpoint is then that of `stdio`.
+        Init is our child. Raises Error; nothing half-made stays.
+        """
+        from libcontainer import container_create, container_restore
+
+        making = container_create.Options(
+            stdio=stdio,
+            listen_fds=0,
+            console_socket=console_socket,
+            console=console,
+            pidfd_socket=None,
+            notify_socket=notify_socket,
+            no_pivot=no_pivot,
+            no_new_keyring=False,
+            rootless_euid=rootless_euid,
+            rootless_cgroups=rootless_cgroups,
+            systemd_cgroup=systemd_cgroup,
+            log=log or quiet,
+        )
+        return container_restore.restore_container(container_id, root, bundle, spec, making, options)
+
     def exec(
         self,
         process: dict[str, Any],
@@ -255,22 +298,17 @@ class Container:
 
     def _kill_all(self) -> bool:
         """Kill every process of the cgroup; False if there is none to kill."""
+        if not self.cgroup.exists():
+            return False
         try:
-            if not self.cgroup.exists():
-                return self._only_init("there is no cgroup")
             found = bool(self.cgroup.pids())
             self.cgroup.kill()
         except (OSError, Error) as err:
-            if not self.saved.rootless_cgroups:
-                raise Error("unable to kill all processes") from err
-            return self._only_init(describe(err))
+            if not self.state.rootless:
+                raise
+            self.log("warning", f"unable to kill all processes, falling back to init: {describe(err)}")
+            return False
         return found
-
-    def _only_init(self, why: str) -> bool:
-        if self.saved.rootless_cgroups and self.state.is_alive():
-            hint = "possibly due to lack of cgroup (Hint: enable cgroup v2 delegation)"
-            self.log("warning", f"failed to kill all processes, {hint}", error=why)
-        return False
 
     def _signal_init(self, signum: int) -> None:
         pid = self.state.init_process_pid

@@ -59,12 +59,8 @@ def destroy(container: Container) -> None:
 
 def _kill_leftovers(container: Container) -> None:
     """Processes that outlived init: those of a shared pid namespace, and a killed create's."""
-    try:
-        if container.cgroup.exists() and container.cgroup.pids():
-            container.cgroup.kill()
-    except (OSError, Error):
-        if not container.saved.rootless_cgroups:  # then what cannot be killed cannot be removed either, and says so
-            raise
+    if container.cgroup.exists() and container.cgroup.pids():
+        container.cgroup.kill()
 
 
 def poststop(container: Container) -> None:

@@ -114,6 +114,11 @@ class Mount:
         return bool(self.options.flags & MS_RDONLY)
 
     @property
+    def recursive(self) -> bool:
+        """Does a bind mount bring along what is mounted below its source?"""
+        return bool(self.options.flags & MS_REC)
+
+    @property
     def late_readonly(self) -> bool:
         """Is it made read-only only when mountpoints and nodes have been made in it?"""
         return not self.bind and (self.fstype == "tmpfs" or self.target == "dev")

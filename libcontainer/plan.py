@@ -76,7 +76,6 @@ class Plan:
         rootless_euid: bool = False,
         rootless_cgroups: bool = False,
         in_userns: bool = False,
-        setgroups_denied: bool = False,
     ) -> None:
         self.id = container_id
         self.spec = spec
@@ -88,8 +87,6 @@ class Plan:
         self.no_new_keyring = no_new_keyring
         self.rootless_euid = rootless_euid
         self.rootless_cgroups = rootless_cgroups
-        # A new user namespace has it from ours; a joined one is asked: Creation._adopt_maps().
-        self.setgroups_denied = setgroups_denied
         self.slots = Slots(passed_fds)
         self._plan_namespaces()
         self._plan_mounts()
@@ -104,6 +101,8 @@ class Plan:
             else:
                 self.new |= namespaces.FLAGS[entry["type"]]
         self.userns = bool(self.new & namespaces.CLONE_NEWUSER) or self.joined("user") is not None
+        # Read from the namespace when it is joined: Creation._adopt_maps().
+        self.setgroups_denied = False
         self.uid_map: list[dict[str, int]] = self.linux.get("uidMappings") or []
         self.gid_map: list[dict[str, int]] = self.linux.get("gidMappings") or []
         # A helper in the initial user namespace reaches what the container's root may not (mknod, private paths).

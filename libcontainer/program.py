@@ -20,7 +20,7 @@ else:
     import _signal
 
 QUOTED = 3072  # bytes of each stream in an error: conmon reads 8 KiB of our stderr
-CLONE_FS = 0x200  # linux/sched.h
+CLONE_FS, CLONE_NEWNS = 0x200, 0x20000  # linux/sched.h
 LONGEST_POLL = 0x7FFFFFFF
 
 
@@ -93,10 +93,20 @@ def _is_current(cwd: str) -> bool:
 
 
 def _in_directory(cwd: str, spawn: Callable[[], int]) -> int:
-    """Call `spawn` in another working directory, without changing that of the calling program.
+    """Call `spawn` in another working directory, which posix_spawn cannot set."""
+    return _aside(lambda: _chdir(cwd), spawn)
 
-    posix_spawn has no chdir in Python, and the working directory belongs to all threads: so a thread with a
-    fs_struct of its own (unshare(2), CLONE_FS needs no privilege) does it, and ends.
+
+def in_mount_namespace(namespace: int, spawn: Callable[[], int]) -> int:
+    """Call `spawn` in the mount namespace behind this descriptor: what it starts is in there."""
+    return _aside(lambda: _join(namespace), spawn)
+
+
+def _aside(move: Callable[[], None], spawn: Callable[[], int]) -> int:
+    """Call `move`, then `spawn`, without changing where the calling program is.
+
+    The working directory and the root belong to all threads: so a thread with a fs_struct of its own (unshare(2), CLONE_FS
+    needs no privilege) does it, and ends.
     """
     import _thread
 
@@ -107,7 +117,7 @@ def _in_directory(cwd: str, spawn: Callable[[], int]) -> int:
     def in_thread() -> None:
         try:
             _unshare_fs()
-            _chdir(cwd)
+            move()
             answers.append(spawn())
         except BaseException as err:  # noqa: BLE001  # raised again in the calling thread
             answers.append(err)
@@ -119,6 +129,14 @@ def _in_directory(cwd: str, spawn: Callable[[], int]) -> int:
     if isinstance(answers[0], BaseException):
         raise answers[0]
     return answers[0]
+
+
+def _join(namespace: int) -> None:
+    """setns(2) is in os since 3.12."""
+    import ctypes
+
+    if ctypes.CDLL(None, use_errno=True).setns(namespace, CLONE_NEWNS):
+        raise SyscallError("setns", ctypes.get_errno(), "mount namespace")
 
 
 def _chdir(cwd: str) -> None:

@@ -59,12 +59,16 @@ class Launch:
             systemd_cgroup=call.switch("systemd-cgroup"),
             log=call.log,
         )
+        self.write_pid(container)
+        return container
+
+    def write_pid(self, container: Container) -> None:
+        """Write the pid file of a container that was just made, or delete it."""
         try:
             write_pid_file(self._pid_file, container.state.init_process_pid)
         except BaseException:
             container.delete(force=True)
             raise
-        return container
 
     @property
     def owner(self) -> tuple[int, int]:

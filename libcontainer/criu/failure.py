@@ -6,13 +6,15 @@ signal and stderr say more; CAUSES knows the lines of the log whose cure is not 
 
 from __future__ import annotations
 
+import os
+
 from libcontainer.criu import log, messages
 from libcontainer.criu.process import ending
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 LONGEST = 600  # characters of CRIU's own words: engines read little of stderr
 _OLD = "this CRIU is too old for this kernel: Linux 6.16 and later need CRIU 4.2"
@@ -93,3 +95,16 @@ class CriuFailed(Error):
         """Its last line; CRIU repeats its usage text for a wrong option."""
         lines = [line for line in self.stderr.splitlines() if line.strip()]
         return next((line for line in lines if "rror" in line), lines[-1] if lines else "")
+
+
+def explain(err: CriuFailed, work: int, path: str, warn: Callable[..., None]) -> None:
+    """Let `err` quote from CRIU's log at `path`, in the directory `work`; its error lines become warnings, as runc has it."""
+    path = os.path.realpath(path)
+    lines = log.read(work, os.path.basename(path))
+    err.add_log(path, lines)
+    quoted = log.quote(lines)
+    if quoted:
+        warn("warning", f'--- Quoting "{path}"')
+        for line in quoted:
+            warn("warning", line)
+        warn("warning", "---")

@@ -12,7 +12,7 @@ import select
 import time
 
 from libcontainer.errors import SyscallError, Unsupported
-from libcontainer.program import signal_text, tail
+from libcontainer.program import in_mount_namespace, signal_text, tail
 from libcontainer.state import process_start_time
 
 TYPE_CHECKING = False
@@ -50,8 +50,15 @@ class Criu:
 
     __slots__ = ("_errors", "_status", "channel", "pid", "pidfd")
 
-    def __init__(self, *, pass_fds: Sequence[int] = (), stdio: tuple[int, int, int] | None = None) -> None:
-        """`stdio`: descriptors for its 0 to 2 (a shell job's terminal); without, stderr is kept for errors."""
+    def __init__(
+        self,
+        *,
+        pass_fds: Sequence[int] = (),
+        stdio: tuple[int, int, int] | None = None,
+        mount_namespace: int | None = None,
+    ) -> None:
+        """`stdio`: descriptors for its 0 to 2 (a shell job's terminal); without, stderr is kept for errors.
+        `mount_namespace`: a descriptor of the one that it shall be in, if not ours."""
         path = find()
         if path is None:
             raise Unsupported(MISSING)
@@ -61,7 +68,11 @@ class Criu:
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         try:
             streams = stdio or (null, self._errors, self._errors)
-            self.pid = _spawn(path, peer.fileno(), streams, pass_fds)
+
+            def spawn() -> int:
+                return _spawn(path, peer.fileno(), streams, pass_fds)
+
+            self.pid = spawn() if mount_namespace is None else in_mount_namespace(mount_namespace, spawn)
             self.pidfd = os.pidfd_open(self.pid)
         except OSError:
             self.channel.close()

@@ -58,11 +58,12 @@ class Session:
         *,
         pass_fds: Sequence[int] = (),
         stdio: tuple[int, int, int] | None = None,
+        mount_namespace: int | None = None,
         stall: float = STALL,
         tick: Callable[[], None] | None = None,
     ) -> None:
         """`tick` is called once a second while CRIU works. `stall` is how long it may do nothing at all."""
-        self._criu = Criu(pass_fds=pass_fds, stdio=stdio)
+        self._criu = Criu(pass_fds=pass_fds, stdio=stdio, mount_namespace=mount_namespace)
         self._stall = stall
         self._tick = tick
         self._unlimited = False

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 NAMES = (
-    *("checkpoint", "create", "delete", "events", "exec", "features", "kill", "list", "pause", "ps", "resume", "run"),
-    *("spec", "start", "state", "top", "update"),
+    *("checkpoint", "create", "delete", "events", "exec", "features", "kill", "list", "pause", "ps"),
+    *("restore", "resume", "run", "spec", "start", "state", "update"),
 )
 
 

@@ -301,7 +301,6 @@ SURFACE = {
     "pause": set(),
     "resume": set(),
     "ps": {("format", "f", TEXT)},
-    "top": {("interval", "", DURATION), ("format", "f", TEXT)},
     "events": {("interval", "", DURATION), ("stats", "", SWITCH)},
     "update": {
         ("resources", "r", TEXT), ("blkio-weight", "", NUMBER), ("cpu-period", "", TEXT), ("cpu-quota", "", TEXT),
@@ -319,6 +318,15 @@ SURFACE = {
         ("manage-cgroups-mode", "", TEXT), ("empty-ns", "", TEXTS), ("auto-dedup", "", SWITCH),
         ("network-lock", "", TEXT), ("timeout", "", NUMBER), ("ghost-limit", "", TEXT),
         ("ext-mount", "", TEXTS),
+    },
+    "restore": {
+        ("image-path", "", TEXT), ("work-path", "", TEXT), ("bundle", "b", TEXT), ("detach", "d", SWITCH),
+        ("pid-file", "", TEXT), ("console-socket", "", TEXT), ("no-subreaper", "", SWITCH), ("no-pivot", "", SWITCH),
+        ("no-new-keyring", "", SWITCH), ("tcp-established", "", SWITCH), ("tcp-close", "", SWITCH),
+        ("ext-unix-sk", "", SWITCH), ("shell-job", "", SWITCH), ("file-locks", "", SWITCH), ("lazy-pages", "", SWITCH),
+        ("manage-cgroups-mode", "", TEXT), ("empty-ns", "", TEXTS), ("auto-dedup", "", SWITCH),
+        ("lsm-profile", "", TEXT), ("lsm-mount-context", "", TEXT), ("network-lock", "", TEXT),
+        ("ext-mount", "", TEXTS), ("ignore-host-propagation", "", SWITCH),
     },
 }  # fmt: skip
 

@@ -1,0 +1,222 @@
+"""restore: a container from a checkpoint and its bundle; directory, state, cgroup and hooks around a Restore, and rollback of
+all of it.
+
+The bundle's config.json says what the container is: where its cgroup, rootfs and bind mounts are, its limits and hooks. The
+images say what its processes were doing; rlimits, capabilities, seccomp and labels are theirs and come back with them.
+"""
+
+from __future__ import annotations
+
+import os
+
+from libcontainer import faults
+from libcontainer.child import check_open
+from libcontainer.container_create import _load, _Make
+from libcontainer.criu import features, images_dir, mounts, restore
+from libcontainer.criu.failure import CriuFailed
+from libcontainer.criu.mounts_sources import CGROUPS, Host
+from libcontainer.criu.mounts_stage import Stage
+from libcontainer.errors import Error, describe
+from libcontainer.namespaces import paths_of
+from libcontainer.plan import Plan
+from libcontainer.spec_rules import validate
+from libcontainer.state import check_id, now_rfc3339nano, process_start_time
+from libcontainer.user_ns import in_user_namespace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from libcontainer.container import Container
+    from libcontainer.container_create import Options
+    from libcontainer.criu.restore_options import RestoreOptions
+
+STAGE = "criu-root"
+MARKER = "checkpoint"
+CGROUP_ROOT = "/sys/fs/cgroup"
+STDIO = 3
+
+
+def restore_container(
+    container_id: str,
+    root: str,
+    bundle: str,
+    spec: dict[str, Any] | None,
+    options: Options,
+    wanted: RestoreOptions,
+) -> Container:
+    """Restore; on failure nothing of it stays."""
+    check_id(container_id)
+    check_open(options.stdio)
+    bundle = os.path.realpath(bundle)
+    document: Any = _load(spec, bundle)
+    validate(
+        document,
+        rootless_euid=options.rootless_euid,
+        rootless_cgroups=options.rootless_cgroups,
+        bundle=bundle,
+        no_pivot=options.no_pivot,
+    )
+    making = _Restoration(container_id, os.path.abspath(root), bundle, document, options)
+    making.wanted = wanted
+    try:
+        return making.run()
+    except BaseException:
+        making.roll_back()
+        raise
+
+
+class _Restoration(_Make, restore.Events):
+    """One restore. Its resources are those of a create, but that CRIU makes the processes."""
+
+    __slots__ = ("_console", "_fds", "_pid", "wanted")
+
+    wanted: RestoreOptions
+
+    def run(self) -> Container:
+        self._pid = 0
+        self._fds: list[int] = []
+        self._console: Callable[[int, str], None] | None = self._connect()
+        self._check_free()
+        images, work = self._open_directories()
+        self._make_directory()
+        self._notify_directory()
+        self.plan = self._plan()
+        self._first_state()
+        self._admit(images)
+        self.make_cgroup()
+        self.limit()
+        faults.point("restore.cgroup")
+        self._restore(images, work)
+        self._close()
+        assert self.container is not None  # _first_state() made it
+        return self.container
+
+    def _plan(self) -> Plan:
+        plan = Plan(
+            self.id,
+            self.spec,
+            self.bundle,
+            passed_fds=STDIO,
+            no_pivot=self.options.no_pivot,
+            rootless_euid=self.options.rootless_euid,
+            rootless_cgroups=self.options.rootless_cgroups,
+            in_userns=in_user_namespace(),
+        )
+        plan.adopt_cgroup(self.cgroup)
+        return plan
+
+    def _open_directories(self) -> tuple[int, int]:
+        images = images_dir.open_dir(self.wanted.image_path)
+        self._fds.append(images)
+        work = images_dir.make(self.wanted.work_path) if self.wanted.work_path else os.dup(images)
+        self._fds.append(work)
+        return images, work
+
+    def _admit(self, images: int) -> None:
+        """CRIU reads images as the container's root too."""
+        if self.plan.userns:
+            images_dir.admit(images, self.plan.host_uid(0), self.plan.host_gid(0))
+
+    def _restore(self, images: int, work: int) -> None:
+        run = restore.Restore(
+            self.plan,
+            self.cgroup,
+            self,
+            self.wanted,
+            images=images,
+            work=work,
+            stdio=self.options.stdio,
+            log=self.options.log,
+        )
+        place = os.path.join(self.directory, STAGE)
+        os.mkdir(place, 0o711)
+        try:
+            with Stage(self.plan, place, self.options.log) as stage:
+                run.run(stage, self._host(), {})
+        except CriuFailed:
+            if self.cgroup.oom_kills():
+                raise Error("container was OOM-killed while it was restored (memory limit too low?)") from None
+            raise
+        finally:
+            os.rmdir(place)
+
+    def _host(self) -> Host:
+        """What config.json and this host have for the images' keys."""
+        root = os.open(self.plan.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            binds = {mounts.resolve(root, "/" + mount.target): mount for mount in self.plan.mounts if mount.bind}
+        finally:
+            os.close(root)
+        return Host(
+            binds=binds,
+            devices=[node.path for node in self.plan.nodes],
+            cgroups=self._cgroup_directories(),
+            fill_dev=self.plan.dev_filled and not self.plan.bind_devices and self.plan.userns,
+        )
+
+    def _cgroup_directories(self) -> dict[str, str]:
+        """Of the cgroup mounts of a container without a cgroup namespace."""
+        found = {}
+        for mount in self.plan.mounts:
+            if mount.fstype in CGROUPS:
+                for hierarchy in self.plan.cgroup_hierarchies:
+                    point = f"/{mount.target}/{hierarchy.name}".rstrip("/")
+                    found[point] = hierarchy.directory if self.cgroup.version == 1 else CGROUP_ROOT
+        return found
+
+    # -- events of the restore
+
+    def namespaces_ready(self, pid: int) -> None:
+        self._pid = pid
+        self.runtime_hooks(pid)
+        faults.point("restore.hooks")
+
+    def restored(self, pid: int, version: int) -> None:
+        """The processes stand still: whoever looks now finds a container that runs."""
+        self._pid = pid
+        assert self.container is not None
+        state = self.container.state
+        state.init_process_pid = pid
+        state.init_process_start = process_start_time(pid) or 0
+        state.created = now_rfc3339nano()
+        state.namespace_paths = paths_of(pid)
+        self._add_time_namespace(state.config, version)
+        self.container.save()
+        faults.point("restore.saved")
+
+    def _add_time_namespace(self, config: dict[str, Any], version: int) -> None:
+        """CRIU makes one, so that clocks do not jump: what exec starts has to join it."""
+        known = [entry.get("type") for entry in config.get("namespaces") or ()]
+        if "NEWTIME" not in known and version >= features.TIME_NAMESPACE and os.path.exists("/proc/self/ns/time"):
+            config["namespaces"] = [*(config.get("namespaces") or ()), {"type": "NEWTIME", "path": ""}]
+
+    def terminal(self, master: int) -> None:
+        if self._console is not None:
+            self._console(master, "orphan-pts-master")
+
+    # -- giving up
+
+    def _close(self) -> None:
+        super()._close()
+        for fd in self._fds:
+            os.close(fd)
+        self._fds = []
+
+    def roll_back(self) -> None:
+        """CRIU has killed what it had restored, unless it died itself."""
+        try:
+            if self.made_directory and self.cgroup.exists() and self.cgroup.pids():
+                self.cgroup.kill()
+            if self._pid:
+                self._reap(self._pid)
+        except (Error, OSError) as err:
+            self.options.log("warning", f"cleaning up after a failed restore: {describe(err)}")
+        super().roll_back()
+
+    def _reap(self, pid: int) -> None:
+        try:
+            os.waitpid(pid, 0)
+        except ChildProcessError:
+            pass

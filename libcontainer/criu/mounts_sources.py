@@ -1,0 +1,142 @@
+"""Restore: from the keys in a checkpoint to what each of them is on this host.
+
+config.json says it (it is the administrator's, the images are not): bind mounts by their destination, devices by their path,
+cgroups by their place; --ext-mount says the rest. The rule of this file: pure; mounts_stage.py opens what is named here.
+"""
+
+from __future__ import annotations
+
+from libcontainer.criu.mountinfo import below, join, relative
+from libcontainer.criu.mounts import NULL
+from libcontainer.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from libcontainer.criu.mounts_image import ImageMount
+    from libcontainer.mounts import Mount
+
+DEV = "/dev"
+CGROUPS = ("cgroup", "cgroup2")
+
+
+class Source:
+    """What a key stands for here.
+
+    One of: `path` (of the host), `mount` (an entry of mounts[]) with `rest` below its source, `dev` (a new /dev with the
+    config's nodes). `users` are the container's mounts that are made from it.
+    """
+
+    __slots__ = ("dev", "key", "mount", "path", "rest", "users")
+
+    def __init__(
+        self, key: str, *, path: str = "", mount: Mount | None = None, rest: str = "", dev: bool = False
+    ) -> None:
+        self.key = key
+        self.path = path
+        self.mount = mount
+        self.rest = rest
+        self.dev = dev
+        self.users: list[ImageMount] = []
+
+    @property
+    def where(self) -> str:
+        """The host's path, for messages."""
+        if self.dev:
+            return "a new /dev"
+        return join(self.mount.source, self.rest) if self.mount is not None else self.path
+
+
+class Host:
+    """What may be taken for a key. `binds`: destination, symlinks followed -> bind mount of the config; `devices`: paths of
+    its device nodes; `cgroups`: mountpoint -> directory of the host; `fill_dev`: /dev must be made from outside the container's
+    user namespace."""
+
+    __slots__ = ("binds", "cgroups", "devices", "fill_dev")
+
+    def __init__(
+        self,
+        *,
+        binds: Mapping[str, Mount],
+        devices: Iterable[str] = (),
+        cgroups: Mapping[str, str] | None = None,
+        fill_dev: bool = False,
+    ) -> None:
+        self.binds = binds
+        self.devices = {NULL, *devices}
+        self.cgroups = cgroups or {}
+        self.fill_dev = fill_dev
+
+
+def sources(
+    mounts: Sequence[ImageMount], host: Host, overrides: Mapping[str, str], hints: Mapping[str, str]
+) -> list[Source]:
+    """A source for each key in the images; Error names all for which there is none. `hints`: key -> where it was when the
+    checkpoint was made, to be told and not to be trusted."""
+    found: dict[str, Source] = {}
+    unknown: dict[str, str] = {}
+    for mount in mounts:
+        if mount.key is None:
+            continue
+        source = found.get(mount.key) or _source(mount.key, host, overrides)
+        if source is None:
+            unknown[mount.key] = mount.mountpoint
+        else:
+            found[mount.key] = source
+            source.users.append(mount)
+    _refuse(unknown, hints)
+    _refuse_unused([key for key in overrides if key not in found])
+    return list(found.values())
+
+
+def _source(key: str, host: Host, overrides: Mapping[str, str]) -> Source | None:
+    if key in overrides:
+        return Source(key, path=overrides[key])
+    if key in host.binds:
+        return Source(key, mount=host.binds[key])
+    if key in host.cgroups:
+        return Source(key, path=host.cgroups[key])
+    if key == DEV and host.fill_dev:
+        return Source(key, dev=True)
+    if key in host.devices:
+        return Source(key, path=key)
+    return _below_bind(key, host)
+
+
+def _below_bind(key: str, host: Host) -> Source | None:
+    """What was mounted on the host below a source that is bound with all that is mounted there."""
+    above = [point for point, mount in host.binds.items() if mount.recursive and below(key, point)]
+    if not above or not key.startswith("/"):
+        return None
+    nearest = max(above, key=len)
+    return Source(key, mount=host.binds[nearest], rest=relative(key, nearest))
+
+
+def _refuse(unknown: Mapping[str, str], hints: Mapping[str, str]) -> None:
+    if unknown:
+        words = [
+            f"{point!r}: config.json has no bind mount for it, use --ext-mount {key}={hints.get(key) or 'PATH'}"
+            for key, point in unknown.items()
+        ]
+        raise Error("external mounts of the checkpoint: " + "; ".join(words))
+
+
+def _refuse_unused(keys: Sequence[str]) -> None:
+    if keys:
+        raise Error(f"--ext-mount: the checkpoint has no external mount named {', '.join(map(repr, keys))}")
+
+
+def far_slaves(mounts: Sequence[ImageMount]) -> list[ImageMount]:
+    """The mounts that got events from a group outside of the container."""
+    near = {mount.shared for mount in mounts if mount.shared}
+    return [mount for mount in mounts if mount.master and mount.master not in near]
+
+
+def overrides(texts: Sequence[str]) -> dict[str, str]:
+    """--ext-mount KEY=PATH of restore."""
+    pairs = [text.partition("=") for text in texts]
+    for text, (key, _, path) in zip(texts, pairs, strict=True):
+        if not (key and path.startswith("/")):
+            raise Error(f"invalid --ext-mount argument {text!r}: it is KEY=PATH with an absolute path of this host")
+    return {key: path for key, _, path in pairs}
