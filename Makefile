@@ -18,9 +18,9 @@ $(error the checkout's path has a blank in it: $(CURDIR))
 endif
 
 SOURCES := $(shell find $(PACKAGES) launcher tools/vendor.py -name '*.py' -o -name '*.[ch]' -o -name '*.lds' 2>/dev/null | \
-             grep -v -e /_nsexec.c -e /_seccomp.c -e /init_blob.h)
+             grep -v -e /_nsexec.c -e /_seccomp.c -e /_sdbus.py -e /init_blob.h)
 
-.PHONY: all help deps test-deps demo test lint types unit integration install uninstall bench clean
+.PHONY: all help deps test-deps demo test lint types unit integration vm install uninstall bench clean
 .DELETE_ON_ERROR:
 
 all: $(COMMAND)  ## build in place: build/pyrunc runs this checkout
@@ -41,7 +41,10 @@ nsexec/_nsexec.abi3.so: nsexec/build.py nsexec/src/init.c nsexec/src/host.c nsex
 nsexec/_seccomp.abi3.so: nsexec/seccomp_build.py nsexec/src/nsexec_seccomp.h | $(BUILD)/deps
 	$(PYTHON) nsexec/seccomp_build.py
 
-EXTENSIONS := nsexec/_nsexec.abi3.so nsexec/_seccomp.abi3.so
+nsexec/_sdbus.py: nsexec/sdbus_build.py | $(BUILD)/deps
+	$(PYTHON) nsexec/sdbus_build.py >/dev/null
+
+EXTENSIONS := nsexec/_nsexec.abi3.so nsexec/_seccomp.abi3.so nsexec/_sdbus.py
 
 $(BUILD)/launcher.done: $(wildcard launcher/*) $(EXTENSIONS)
 	@rm -f $(BUILD)/launcher $(BUILD)/launcher.missing
@@ -110,7 +113,11 @@ integration: $(COMMAND)  ## bats, on a command installed under build/stage; BATS
 	@$(MAKE) --no-print-directory install PREFIX=$(STAGE) DESTDIR=
 	PYRUNC=$(STAGE)/bin/pyrunc bats $(or $(BATS),integration)
 
+vm:  ## the test VM, in ~/.cache/pyrunc-vm: integration/vm/README.md
+	@tools/deps vm
+	@integration/vm/build
+
 clean:  ## all that was built
-	rm -rf $(BUILD) dist *.egg-info nsexec/_nsexec.c nsexec/_seccomp.c nsexec/*.o nsexec/*.so nsexec/src/*.o \
+	rm -rf $(BUILD) dist *.egg-info nsexec/_nsexec.c nsexec/_seccomp.c nsexec/_sdbus.py nsexec/*.o nsexec/*.so nsexec/src/*.o \
 	    nsexec/src/init nsexec/src/init_blob.h
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,7 +16,7 @@ load helpers
 
 @test "help: every command" {
 	local verb way
-	for verb in create delete exec features kill list pause ps resume run spec start state update; do
+	for verb in create delete events exec features kill list pause ps resume run spec start state top update; do
 		for way in "$verb -h" "$verb --help" "$verb help" "help $verb"; do
 			# shellcheck disable=SC2086
 			run "$PYRUNC" $way

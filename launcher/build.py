@@ -21,8 +21,9 @@ from collections.abc import Iterator
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCES = os.path.join(os.path.dirname(HERE), "nsexec", "src")
 PACKAGES = ("nsexec", "libcontainer", "pyrunc")
-BUILD_SCRIPTS = ("build.py", "seccomp_build.py")
 BROKEN = 70  # image.py's exit status for packages that cannot be imported: a script could not either
+# _sdbus.py binds at its import; nothing of that may be in an image.
+NOT_IN_IMAGE = ("build.py", "seccomp_build.py", "sdbus_build.py", "_sdbus.py")
 WARNINGS = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror"]
 WRAPPED = "-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free"
 # -z now: binding 300 symbols at once is quicker than one by one; -rdynamic: extension modules look for the interpreter here.
@@ -109,7 +110,7 @@ def modules(library: str) -> Iterator[tuple[str, str]]:
         for package in PACKAGES
         for directory, _, files in sorted(os.walk(os.path.join(library, package)))
         for name in sorted(files)
-        if name.endswith(".py") and name not in BUILD_SCRIPTS
+        if name.endswith(".py") and name not in NOT_IN_IMAGE
     ]
     for path in sorted(paths, key=lambda p: p.endswith("__main__.py")):
         yield path[:-3].removesuffix("/__init__").replace("/", "."), path

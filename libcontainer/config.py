@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 from libcontainer import bitlist, devices, personality, saved_resources
-from libcontainer.errors import InvalidSpec
 from libcontainer.mount_options import MS_BIND, MS_RDONLY, PROPAGATION, parse
 from libcontainer.saved_config import NAMESPACES
 from libcontainer.spec_linux import (
@@ -210,18 +209,13 @@ def cgroup_location(spec: Spec, id: str, systemd: bool) -> dict[str, str]:
     linux.cgroupsPath is a path, or SLICE:PREFIX:NAME for systemd.
     """
     path = spec.get("linux", {}).get("cgroupsPath", "")
-    if not path:
-        return {"name": id, "path": "", "scope_prefix": "runc" if systemd else ""}
     if not systemd:
-        return {"name": "", "path": clean_path(path), "scope_prefix": ""}
-    parts = path.split(":")
-    if len(parts) != 3:
-        raise InvalidSpec(
-            "linux.cgroupsPath",
-            'expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups,'
-            f' got "{path}" instead',
-        )
-    return {"name": parts[2], "parent": parts[0], "path": "", "scope_prefix": parts[1]}
+        return {"name": "" if path else id, "path": clean_path(path) if path else "", "scope_prefix": ""}
+    from libcontainer.cgroups.systemd_names import locate
+
+    location = locate(path, id)
+    parent = {"parent": location.parent} if path else {}
+    return {"name": location.name, **parent, "path": "", "scope_prefix": location.prefix}
 
 
 def clean_path(path: str) -> str:

@@ -61,7 +61,7 @@ class Container:
         self.log = log or quiet
         self._exit_code: int | None = None
         self.cgroup: Manager = cgroups.load(
-            state.cgroup_paths, rootless=self.saved.rootless_cgroups, systemd=self.saved.systemd
+            state.cgroup_paths, rootless=self.saved.rootless_cgroups, systemd=self.saved.systemd, log=self.log
         )
 
     # -- making and finding
@@ -298,17 +298,22 @@ class Container:
 
     def _kill_all(self) -> bool:
         """Kill every process of the cgroup; False if there is none to kill."""
-        if not self.cgroup.exists():
-            return False
         try:
+            if not self.cgroup.exists():
+                return self._only_init("there is no cgroup")
             found = bool(self.cgroup.pids())
             self.cgroup.kill()
         except (OSError, Error) as err:
-            if not self.state.rootless:
-                raise
-            self.log("warning", f"unable to kill all processes, falling back to init: {describe(err)}")
-            return False
+            if not self.saved.rootless_cgroups:
+                raise Error("unable to kill all processes") from err
+            return self._only_init(describe(err))
         return found
+
+    def _only_init(self, why: str) -> bool:
+        if self.saved.rootless_cgroups and self.state.is_alive():
+            hint = "possibly due to lack of cgroup (Hint: enable cgroup v2 delegation)"
+            self.log("warning", f"failed to kill all processes, {hint}", error=why)
+        return False
 
     def _signal_init(self, signum: int) -> None:
         pid = self.state.init_process_pid

@@ -14,7 +14,7 @@ from libcontainer.namespaces import CLONE_NEWPID, paths_of
 from libcontainer.plan import Plan
 from libcontainer.spec_rules import validate
 from libcontainer.state import State, check_id, now_rfc3339nano, process_start_time
-from libcontainer.user_ns import in_user_namespace
+from libcontainer.user_ns import in_user_namespace, setgroups_denied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -149,6 +149,9 @@ class _Make(Events):
             container_id,
             rootless=options.rootless_cgroups,
             systemd=options.systemd_cgroup,
+            annotations=spec.get("annotations"),
+            owner=config.cgroup_owner(spec).get("owner_uid"),
+            log=options.log,
         )
 
     # -- the sequence
@@ -159,6 +162,7 @@ class _Make(Events):
         self._make_directory()
         self._notify_directory()
         self._listen_environment()
+        in_userns = in_user_namespace()
         self.plan = Plan(
             self.id,
             self.spec,
@@ -168,7 +172,8 @@ class _Make(Events):
             no_new_keyring=self.options.no_new_keyring,
             rootless_euid=self.options.rootless_euid,
             rootless_cgroups=self.options.rootless_cgroups,
-            in_userns=in_user_namespace(),
+            in_userns=in_userns,
+            setgroups_denied=in_userns and setgroups_denied(os.getpid()),
         )
         self.plan.adopt_cgroup(self.cgroup)
         self._first_state()
@@ -307,10 +312,10 @@ class _Make(Events):
 
     # -- events of the creation
 
-    def cgroup_for_clone(self) -> int | None:
+    def cgroup_for_clone(self, pid: int) -> int | None:
         try:
-            return self.cgroup.create_for_clone(self.plan.linux.get("resources"))
-        except OSError as err:
+            return self.cgroup.create_for_clone(self.plan.linux.get("resources"), pid)
+        except (Error, OSError) as err:
             raise Error("unable to apply cgroup configuration") from err
 
     def make_cgroup(self) -> None:

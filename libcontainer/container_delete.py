@@ -59,8 +59,12 @@ def destroy(container: Container) -> None:
 
 def _kill_leftovers(container: Container) -> None:
     """Processes that outlived init: those of a shared pid namespace, and a killed create's."""
-    if container.cgroup.exists() and container.cgroup.pids():
-        container.cgroup.kill()
+    try:
+        if container.cgroup.exists() and container.cgroup.pids():
+            container.cgroup.kill()
+    except (OSError, Error):
+        if not container.saved.rootless_cgroups:  # then what cannot be killed cannot be removed either, and says so
+            raise
 
 
 def poststop(container: Container) -> None:

@@ -266,12 +266,12 @@ class _Exec:
         manager = self.container.cgroup
         if manager.version != 2 or self.cgroup:
             return False
-        with open(f"/proc/{self.container.state.init_process_pid}/cgroup", encoding="utf-8") as lines:
-            path = next((line[3:].strip() for line in lines if line.startswith("0::")), None)
-        if path is None:
-            return False
+        from libcontainer.cgroups.fs2 import current_directory
+
         try:
-            manager.join_dirs(self.pid, [f"/sys/fs/cgroup{path}"])
+            directory = current_directory(self.container.state.init_process_pid)
+            self._check_alive()  # else it is another process's
+            manager.join_dirs(self.pid, [directory])
         except OSError:
             return False
         return True
@@ -388,10 +388,12 @@ class _Exec:
         ending.run(channel)
 
     def _may_set_groups(self) -> bool:
-        if self.saved.rootless_euid or not self.userns:
-            return not self.saved.rootless_euid
+        if self.saved.rootless_euid:
+            return False
         from libcontainer import user_ns
 
+        if not (self.userns or user_ns.in_user_namespace()):
+            return True
         return not user_ns.setgroups_denied(self.pid)
 
     def _filter(self) -> seccomp.Filter | None:

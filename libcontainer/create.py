@@ -181,7 +181,7 @@ class Creation:
     def _clone(self, channel: Channel, unshared: int) -> None:
         """Start the clone, make the cgroup meanwhile, and learn the pid."""
         flags = self.plan.new & ~unshared & ~self._made_by_init()
-        sent = self.entry.send_clone(channel, flags, self.events.cgroup_for_clone())
+        sent = self.entry.send_clone(channel, flags, self.events.cgroup_for_clone(self.stage0))
         try:
             self.events.make_cgroup()
             # Now, while nobody is in it: device rules are not replaced at once, and init makes and opens devices.
@@ -477,8 +477,8 @@ class Events:
 
     __slots__ = ()
 
-    def cgroup_for_clone(self) -> int | None:
-        """A descriptor of the cgroup that init is to be born in, if there is such a thing."""
+    def cgroup_for_clone(self, pid: int) -> int | None:
+        """A descriptor of the cgroup that init is to be born in, if there is such a thing. `pid` is going to clone it."""
         raise NotImplementedError
 
     def make_cgroup(self) -> None:

@@ -76,6 +76,7 @@ class Plan:
         rootless_euid: bool = False,
         rootless_cgroups: bool = False,
         in_userns: bool = False,
+        setgroups_denied: bool = False,
     ) -> None:
         self.id = container_id
         self.spec = spec
@@ -87,6 +88,8 @@ class Plan:
         self.no_new_keyring = no_new_keyring
         self.rootless_euid = rootless_euid
         self.rootless_cgroups = rootless_cgroups
+        # A new user namespace has it from ours; a joined one is asked: Creation._adopt_maps().
+        self.setgroups_denied = setgroups_denied
         self.slots = Slots(passed_fds)
         self._plan_namespaces()
         self._plan_mounts()
@@ -101,8 +104,6 @@ class Plan:
             else:
                 self.new |= namespaces.FLAGS[entry["type"]]
         self.userns = bool(self.new & namespaces.CLONE_NEWUSER) or self.joined("user") is not None
-        # Read from the namespace when it is joined: Creation._adopt_maps().
-        self.setgroups_denied = False
         self.uid_map: list[dict[str, int]] = self.linux.get("uidMappings") or []
         self.gid_map: list[dict[str, int]] = self.linux.get("gidMappings") or []
         # A helper in the initial user namespace reaches what the container's root may not (mknod, private paths).

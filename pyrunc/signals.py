@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-_SIGINFO = 128  # sizeof(struct signalfd_siginfo)
+SIGINFO = 128  # sizeof(struct signalfd_siginfo)
 _HEAD = struct.Struct("=IiiI")  # ssi_signo, ssi_errno, ssi_code, ssi_pid
 # KILL and STOP cannot be blocked; 32 and 33 belong to the C library's threads (nptl(7))
 _UNBLOCKABLE = frozenset({_signal.SIGKILL, _signal.SIGSTOP, 32, 33})
@@ -36,10 +36,10 @@ class Signals:
     def read(self) -> Iterator[int]:
         """The numbers of the signals that have come."""
         try:
-            data = os.read(self.fd, 32 * _SIGINFO)
+            data = os.read(self.fd, 32 * SIGINFO)
         except BlockingIOError:
             return
-        for offset in range(0, len(data), _SIGINFO):
+        for offset in range(0, len(data), SIGINFO):
             signum, _, _, sender = _HEAD.unpack_from(data, offset)
             # a pipe that broke under our own writing is our affair; one sent to us is the container's
             if signum != _signal.SIGPIPE or sender != os.getpid():

@@ -19,8 +19,9 @@ DOORS = {
     "libcontainer/seccomp.py",
     "libcontainer/seccomp_compiler.py",
     "libcontainer/features.py",
+    "libcontainer/cgroups/systemd_bus.py",
 }
-BUILD_SCRIPTS = {"nsexec/build.py", "nsexec/seccomp_build.py"}
+BUILD_SCRIPTS = {"nsexec/build.py", "nsexec/seccomp_build.py", "nsexec/sdbus_build.py"}
 
 
 def modules() -> list[Path]:

@@ -27,11 +27,11 @@ import time
 
 from libcontainer import smallfile
 from libcontainer.cgroups.files import BENEATH, ROOT, Tree, clean, remove
-from libcontainer.errors import Error, SyscallError, Unsupported
+from libcontainer.errors import Error, SyscallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Mapping
     from typing import Any
 
     from libcontainer.cgroups.oom import Watch
@@ -145,9 +145,12 @@ class Manager:
         own."""
         raise NotImplementedError
 
-    def create_for_clone(self, resources: Resources | None) -> int | None:
+    def create_for_clone(self, resources: Resources | None, pid: int = 0) -> int | None:
         """The part of create() that CLONE_INTO_CGROUP needs, and its descriptor: on v2 all of it, on a hybrid
-        machine the unified directory, else nothing and None. create() may follow in any case."""
+        machine the unified directory, else nothing and None. create() may follow in any case.
+
+        pid: of the process that is going to clone. The systemd driver moves that instead.
+        """
         raise NotImplementedError
 
     def open_tasks(self, directories: list[str] | None = None) -> list[int]:
@@ -323,9 +326,25 @@ def mode() -> str:
     return "hybrid" if os.path.exists(f"{ROOT}/unified/cgroup.controllers") else "v1"
 
 
-def new(cgroups_path: str, container_id: str, *, rootless: bool = False, systemd: bool = False) -> Manager:
-    """The cgroups of a container that is about to be made."""
-    _no_systemd(systemd)
+def new(
+    cgroups_path: str,
+    container_id: str,
+    *,
+    rootless: bool = False,
+    systemd: bool = False,
+    annotations: Mapping[str, str] | None = None,
+    owner: int | None = None,
+    log: Callable[..., None] | None = None,
+) -> Manager:
+    """The cgroups of a container that is about to be made.
+
+    For systemd: `annotations` may have properties of the unit, `owner` is the host's uid that may make cgroups below.
+    """
+    if systemd:
+        from libcontainer.cgroups import systemd as driver
+
+        more = annotations or {}
+        return driver.new(cgroups_path, container_id, rootless=rootless, annotations=more, owner=owner, log=log or _quiet)
     if mode() == "v2":
         from libcontainer.cgroups import fs2
 
@@ -335,14 +354,19 @@ def new(cgroups_path: str, container_id: str, *, rootless: bool = False, systemd
     return fs1.new(cgroups_path, container_id, rootless=rootless)
 
 
-def load(paths: dict[str, str], *, rootless: bool = False, systemd: bool = False) -> Manager:
+def load(
+    paths: dict[str, str], *, rootless: bool = False, systemd: bool = False, log: Callable[..., None] | None = None
+) -> Manager:
     """The cgroups of an existing container, from its state.json."""
-    _no_systemd(systemd)
     if not paths and not rootless:
         raise Error("state.json has no cgroup paths")
     for path in paths.values():
         if not path.startswith(_BELOW) or path != os.path.normpath(path):
             raise Error(f'invalid cgroup path "{path}": it must be clean, absolute and below {ROOT}')
+    if systemd:
+        from libcontainer.cgroups import systemd as driver
+
+        return driver.load(paths, rootless=rootless, log=log or _quiet)
     if list(paths) == [""] and not _of_hybrid(paths[""]):
         from libcontainer.cgroups import fs2
 
@@ -359,12 +383,8 @@ def _of_hybrid(path: str) -> bool:
     return path.startswith(f"{ROOT}/unified/") and mode() == "hybrid"
 
 
-def _no_systemd(systemd: bool) -> None:
-    if not systemd:
-        return
-    if not os.path.isdir("/run/systemd/system"):
-        raise Unsupported("systemd not running on this host, cannot use systemd cgroups manager")
-    raise Unsupported("systemd cgroup driver is not supported")
+def _quiet(_level: str, _message: str, **_fields: object) -> None:
+    """The log of who wants none."""
 
 
 def own_cgroups() -> dict[str, str]:

@@ -122,7 +122,7 @@ class Manager1(Manager):
                 for controller in here:
                     self._drop(controller, error)
 
-    def create_for_clone(self, resources: Resources | None) -> int | None:
+    def create_for_clone(self, resources: Resources | None, pid: int = 0) -> int | None:
         path = self.paths.get("")
         if path is None:
             return None
@@ -257,8 +257,16 @@ class Manager1(Manager):
 
     def freeze(self) -> None:
         """A process that forks while being frozen can keep FREEZING from ever ending: thaw now and then,
-        start again."""
+        start again. What cannot be frozen must not stay half frozen either."""
         path = self._freezer()
+        try:
+            if not self._frozen_at_last(path):
+                raise Error("unable to freeze")
+        except BaseException:
+            self.thaw()
+            raise
+
+    def _frozen_at_last(self, path: str) -> bool:
         for attempt in range(1, 1001):
             if attempt % 50 == 0:
                 self._tree.write(path, "THAWED")
@@ -267,12 +275,15 @@ class Manager1(Manager):
             if attempt % 25 == 0:
                 time.sleep(0.00001)
             if self._tree.read(path).strip() == "FROZEN":
-                return
-        self._tree.write(path, "THAWED")
-        raise Error("unable to freeze")
+                return True
+        return False
 
     def thaw(self) -> None:
-        self._tree.write(self._freezer(), "THAWED")
+        try:
+            self._tree.write(self._freezer(), "THAWED")
+        except SyscallError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):  # deleted meanwhile: nobody is frozen there
+                raise
 
     def _freezer(self) -> str:
         path = self.paths.get("freezer")
@@ -355,7 +366,7 @@ def _top(path: str) -> str:
 def new(cgroups_path: str, container_id: str, *, rootless: bool) -> Manager1:
     """An absolute path is below the top of each hierarchy, a relative one (the id by default) below our own
     cgroup."""
-    mounts = _mounts(own_cgroups())
+    mounts = find_mounts(own_cgroups())
     if "devices" not in mounts and not rootless:
         raise Unsupported("the devices cgroup controller is not mounted")
     wanted = clean(cgroups_path or container_id)
@@ -368,7 +379,7 @@ def new(cgroups_path: str, container_id: str, *, rootless: bool) -> Manager1:
     return Manager1(paths, cgroups_path=cgroups_path, name=container_id, rootless=rootless)
 
 
-def _mounts(own: dict[str, str]) -> dict[str, tuple[str, str]]:
+def find_mounts(own: dict[str, str]) -> dict[str, tuple[str, str]]:
     """Controller -> (where its hierarchy is mounted, our own cgroup in it), in the order of CONTROLLERS."""
     home = os.stat(ROOT).st_dev
     shared = {name: (hierarchy, path) for hierarchy, path in own.items() for name in hierarchy.split(",")}

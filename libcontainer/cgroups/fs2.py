@@ -16,7 +16,6 @@ from libcontainer.cgroups import (
     Manager,
     in_user_namespace,
     inside,
-    is_denied,
     own_cgroups,
     parse_own,
     parse_sub,
@@ -60,7 +59,7 @@ class Manager2(Manager):
             self._go_without(resources, error)
 
     def _go_without(self, resources: Resources, error: OSError) -> None:
-        if not self._rootless or self._cgroups_path or not is_denied(error):
+        if not self._rootless or self._cgroups_path:
             raise error
         if _needs(resources):
             text = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups"
@@ -105,7 +104,7 @@ class Manager2(Manager):
     def open_for_clone(self) -> int | None:
         return None if self.absent else self._tree.open(self._primary, os.O_PATH | os.O_DIRECTORY)
 
-    def create_for_clone(self, resources: Resources | None) -> int | None:
+    def create_for_clone(self, resources: Resources | None, pid: int = 0) -> int | None:
         self.create(resources)
         return self.open_for_clone()
 
@@ -194,11 +193,15 @@ class Manager2(Manager):
     def freeze(self) -> None:
         """Returns when cgroup.events says so; the kernel notifies by POLLPRI."""
         self._tree.write(f"{self._primary}/cgroup.freeze", "1")
-        events = self._tree.open(f"{self._primary}/cgroup.events", os.O_RDONLY)
         try:
-            self._wait_frozen(events)
-        finally:
-            os.close(events)
+            events = self._tree.open(f"{self._primary}/cgroup.events", os.O_RDONLY)
+            try:
+                self._wait_frozen(events)
+            finally:
+                os.close(events)
+        except BaseException:
+            self.thaw()
+            raise
 
     def _wait_frozen(self, events: int) -> None:
         poll = select.poll()
@@ -208,7 +211,6 @@ class Manager2(Manager):
             if "frozen 1" in read_all(events).splitlines():
                 return
             poll.poll(10)
-        self.thaw()
         raise Error("unable to freeze")
 
     def thaw(self) -> None:

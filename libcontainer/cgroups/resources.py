@@ -279,8 +279,7 @@ def swap_max(limit: int, swap: int) -> int:
 def _v2_memory(resources: Resources, look: Look) -> list[Write]:
     memory = _section(resources, "memory")
     limit, swap = memory.get("limit") or 0, memory.get("swap") or 0
-    if memory.get("checkBeforeUpdate"):
-        _check_usage(limit, swap, look)
+    check_memory_usage(memory, look)
     alone = swap_max(limit, swap)
     swap_text = "0" if alone == 0 and swap > 0 else _limit(alone)
     writes = []
@@ -295,8 +294,10 @@ def _v2_memory(resources: Resources, look: Look) -> list[Write]:
     )
 
 
-def _check_usage(limit: int, swap: int, look: Look) -> None:
-    if (limit <= 0 and swap <= 0) or not look.exists("memory.current"):
+def check_memory_usage(memory: Resources, look: Look) -> None:
+    """checkBeforeUpdate: refuse a limit that would have the container killed at once."""
+    limit, swap = memory.get("limit") or 0, memory.get("swap") or 0
+    if not memory.get("checkBeforeUpdate") or (limit <= 0 and swap <= 0) or not look.exists("memory.current"):
         return
     usage = int(look.read("memory.current"))
     if 0 < swap <= usage:

@@ -51,13 +51,24 @@ def check_parent(images: int, parent: str) -> None:
         raise Error("invalid --parent-path") from SyscallError("stat", err.errno or 0, parent)
 
 
+def root_of(pid: int) -> tuple[int, int]:
+    """Our ids of the root user and group in the user namespace of a process."""
+    return _first_id(f"/proc/{pid}/uid_map"), _first_id(f"/proc/{pid}/gid_map")
+
+
+def _first_id(path: str) -> int:
+    with open(path, encoding="ascii") as file:
+        maps = [list(map(int, line.split())) for line in file]
+    return next((outside for inside, outside, _ in maps if inside == 0), -1)
+
+
 def admit(images: int, uid: int, gid: int) -> None:
     """Let the root of a user namespace search the directory: CRIU reads images as that user when it restores memory.
 
     Not by a bit for everybody, since CRIU's files are readable by all, and hold the container's memory.
     """
     info = os.fstat(images)
-    if info.st_mode & 0o001 or uid == info.st_uid:
+    if info.st_mode & 0o001 or uid in (-1, info.st_uid):
         return
     os.fchown(images, -1, gid)
     os.fchmod(images, (info.st_mode & 0o7777) | 0o010)

@@ -75,7 +75,7 @@ class CheckpointOptions:
         manage_cgroups_mode: str = "",
         network_lock: str = "",
         timeout: int = 0,
-        ghost_limit: int = 0,
+        ghost_limit: int | None = None,
         ext_mounts: Mapping[str, str] | None = None,
     ) -> None:
         self.image_path = image_path

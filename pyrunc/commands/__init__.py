@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     *("checkpoint", "create", "delete", "events", "exec", "features", "kill", "list", "pause", "ps"),
-    *("restore", "resume", "run", "spec", "start", "state", "update"),
+    *("restore", "resume", "run", "spec", "start", "state", "top", "update"),
 )
 
 

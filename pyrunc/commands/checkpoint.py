@@ -69,7 +69,7 @@ def given(call: Invocation) -> CheckpointOptions:
         page_server=options.page_server(call.text("page-server")),
         status_fd=options.status_fd(call.number("status-fd")) if call.switch("lazy-pages") else None,
         timeout=options.seconds(call.number("timeout")),
-        ghost_limit=options.size(call.text("ghost-limit")) if call.text("ghost-limit") else 0,
+        ghost_limit=options.size(call.text("ghost-limit")) if call.given("ghost-limit") else None,
         ext_mounts=options.ext_mounts(call.texts("ext-mount")),
         **{name.replace("-", "_"): call.text(name) for name in names},  # type: ignore[arg-type]
         **{name.replace("-", "_"): call.switch(name) for name in switches},  # type: ignore[arg-type]

@@ -90,3 +90,20 @@ def test_life(sandbox: Sandbox, caller: Caller, nested: bool) -> None:
     finally:
         caller.ok("delete", "--force", "c")
     assert not list(caller.runtime.root.glob("*/state.json"))
+
+
+def test_only_cgroups_are_treated_otherwise_than_for_root(sandbox: Sandbox, caller: Caller) -> None:
+    """Neither a user namespace nor mapped ids are asked for, groups can be had: RootlessEUID is false."""
+    bundle = sandbox.bundle()
+    del bundle.spec["linux"]["cgroupsPath"]
+    bundle.spec["process"]["user"] = {"uid": 3, "gid": 4, "additionalGids": [50, 51]}
+    bundle.spec["mounts"].append({"destination": "/mnt", "type": "tmpfs", "source": "t", "options": ["uid=7"]})
+    bundle.args("sh", "-c", "id -G; stat -c %u /mnt")
+    for path in [sandbox.directory, *sandbox.directory.rglob("*")]:
+        os.lchown(path, FIRST, FIRST)
+    assert caller.ok("run", "--bundle", str(bundle.path), "c").split() == ["4", "50", "51", "7"]
+    bundle.spec["linux"]["cgroupsPath"] = f"/{sandbox.name}"
+    bundle.write()
+    status, text = caller.run("run", "--bundle", str(bundle.path), "c")
+    assert status == 1
+    assert "unable to apply cgroup configuration: mkdir /sys/fs/cgroup/" in text

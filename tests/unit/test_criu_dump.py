@@ -261,9 +261,17 @@ def test_the_status_descriptor_gets_a_nul_when_the_server_listens(make: Maker) -
     os.close(read)
 
 
-def test_between_dump_and_end_a_marker_says_that_the_images_are_all_there_is(make: Maker) -> None:
-    make.checkpoint()
-    assert (make.directory / "unit/checkpoint").exists()
+def test_between_dump_and_end_a_marker_says_that_the_images_are_all_there_is(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for leave_running, marked in ((True, False), (False, True)):
+        monkeypatch.setattr("libcontainer.container.Container.delete", lambda _self, force: None)
+        make.checkpoint(leave_running=leave_running)
+        assert (make.directory / "unit/checkpoint").exists() == marked
+    make.fake.says(end="fail", **DUMPED)
+    with pytest.raises(CriuFailed):
+        make.checkpoint(leave_running=False)
+    assert not (make.directory / "unit/checkpoint").exists()
 
 
 LOG = """(00.01) Error (criu/util.c:1): rlimit: Can't setup RLIMIT_NOFILE for self: Operation not permitted

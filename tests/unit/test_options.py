@@ -301,6 +301,7 @@ SURFACE = {
     "pause": set(),
     "resume": set(),
     "ps": {("format", "f", TEXT)},
+    "top": {("interval", "", DURATION), ("format", "f", TEXT)},
     "events": {("interval", "", DURATION), ("stats", "", SWITCH)},
     "update": {
         ("resources", "r", TEXT), ("blkio-weight", "", NUMBER), ("cpu-period", "", TEXT), ("cpu-quota", "", TEXT),
