@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 
 making = True
+WARM_ROUNDS = 20  # an adaptive instruction waits for 8 calls, and tries again later when it fails
 
 
 class Later:
@@ -238,6 +239,41 @@ def train() -> None:
             _rehearse(work, *verb)
 
 
+def warm_up() -> None:
+    """Compute what creating a container takes, often enough for the interpreter to have adapted the code to its types
+    (PEP 659) and to have filled its method cache: every process would do that again, on pages that it has to copy.
+
+    Nothing is opened, made or asked of the kernel here: that would stay in the image.
+    """
+    for _ in range(WARM_ROUNDS):
+        _plan_a_container()
+
+
+def _plan_a_container() -> None:
+    from libcontainer import config, create, example_spec, remote, spec_rules
+    from libcontainer.cgroups import Hierarchy, Manager
+    from libcontainer.plan import Plan
+    from libcontainer.spec import normalize
+    from libcontainer.steps import Step
+
+    spec: Any = normalize(example_spec.example(rootless=False))
+    spec["process"]["terminal"], spec["root"]["path"] = False, "/"
+    flags: dict[str, Any] = {"rootless_euid": False, "rootless_cgroups": False, "no_pivot": False}
+    spec_rules.validate(spec, bundle="/", **flags)
+    plan = Plan("id", spec, "/", passed_fds=3, no_new_keyring=False, in_userns=False, **flags)
+    plan.cgroup_version = 1
+    plan.cgroup_hierarchies = [Hierarchy("cpu", "cpu", "/", []), Hierarchy("unified", None, "/", [])]
+    names: dict[str, Any] = {"id": "id", "bundle": "/", "rootfs": "/", "cgroup": {"path": "", "name": "id", "scope_prefix": ""}}
+    config.to_runc(spec, no_new_keyring=False, systemd=False, **names, **flags)
+    nothing: Any = None
+    creation = create.Creation(plan, Manager({}), nothing, stdio=(), fifo=-1, seccomp=None, console=None, log=nothing)
+    batch = remote.Batch()
+    for step in (*creation._mount_steps(), *creation._late_steps()):
+        if isinstance(step, Step):
+            step.emit(batch)
+    batch.encode()
+
+
 def _rewrite(config: str) -> None:
     from libcontainer import jsonfast
 
@@ -279,6 +315,7 @@ for name in codes:
         print(f"launcher: {name} cannot be imported: {type(e).__name__}: {e}", file=sys.stderr)
         sys.exit(BROKEN)
 main = sys.modules["pyrunc.__main__"].main
+warm_up()
 settle()
 codes.clear()
 gc.collect()
