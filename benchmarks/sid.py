@@ -12,18 +12,21 @@ def crun(directory: Path) -> list[str]:
     return command(directory, "crun", "usr/bin/crun")
 
 
-def command(directory: Path, package: str, program: str) -> list[str]:
-    """The command line of a package's program, in a tree below `directory` that is fetched the first time."""
+def command(directory: Path, package: str, program: str, *also: str) -> list[str]:
+    """The command line of a package's program, in a tree below `directory` that is fetched the first time.
+
+    `also` are packages that shall be in the tree with it.
+    """
     tree = directory / "tree"
     if not (tree / program).exists():
-        fetch(directory, tree, package)
+        fetch(directory, tree, package, *also)
     machine = platform.machine()
     loader = next(tree.glob("usr/lib*/ld-linux*.so.*"), None) or next(tree.glob("usr/lib/*/ld-linux*.so.*"))
     libraries = f"{tree}/usr/lib/{machine}-linux-gnu"
     return [str(loader), "--library-path", libraries, "--argv0", Path(program).name, f"{tree}/{program}"]
 
 
-def fetch(directory: Path, tree: Path, package: str) -> None:
+def fetch(directory: Path, tree: Path, *packages: str) -> None:
     """The mirror is the one that this machine's apt uses."""
     site = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"],
@@ -46,6 +49,6 @@ def fetch(directory: Path, tree: Path, package: str) -> None:
     }
     apt = ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in settings.items())]
     subprocess.run([*apt, "update"], check=True)
-    subprocess.run([*apt, "install", "-y", "--download-only", package], check=True)
+    subprocess.run([*apt, "install", "-y", "--download-only", *packages], check=True)
     for archive in (directory / "cache/archives").glob("*.deb"):
         subprocess.run(["dpkg-deb", "-x", archive, tree], check=True)

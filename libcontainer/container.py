@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from libcontainer.cgroups import Manager
     from libcontainer.criu.options import CheckpointOptions
+    from libcontainer.criu.progress import Progress
     from libcontainer.criu.restore_options import RestoreOptions
     from libcontainer.oci import Resources
     from libcontainer.process import Process
@@ -362,11 +363,14 @@ class Container:
 
         container_delete.delete(self, force=force)
 
-    def checkpoint(self, options: CheckpointOptions) -> None:
-        """Dump the processes into images with CRIU; the container is deleted unless it shall go on running."""
+    def checkpoint(self, options: CheckpointOptions, progress: Progress | None = None) -> None:
+        """Dump the processes into images with CRIU; the container is deleted unless it shall go on running.
+
+        `progress` (libcontainer.criu.progress) is told how far it has come.
+        """
         from libcontainer import container_checkpoint
 
-        container_checkpoint.checkpoint(self, options)
+        container_checkpoint.checkpoint(self, options, progress)
 
     def save(self) -> None:
         """Write state.json."""

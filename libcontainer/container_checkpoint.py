@@ -6,6 +6,7 @@ import os
 
 from libcontainer.criu import images_dir
 from libcontainer.criu.dump import Dump
+from libcontainer.criu.progress import Progress
 from libcontainer.errors import Error, describe
 
 TYPE_CHECKING = False
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from libcontainer.criu.options import CheckpointOptions
 
 
-def checkpoint(container: Container, options: CheckpointOptions) -> None:
-    """Dump the container; unless it shall go on running it is deleted then."""
+def checkpoint(container: Container, options: CheckpointOptions, progress: Progress | None = None) -> None:
+    """Dump the container; unless it shall go on running it is deleted then. `progress` is told how far it has come."""
     status = container.status()
     if status in ("created", "stopped"):
         raise Error(f"Container cannot be checkpointed in {status} state")
@@ -23,7 +24,8 @@ def checkpoint(container: Container, options: CheckpointOptions) -> None:
     try:
         work = images_dir.make(options.work_path) if options.work_path else os.dup(images)
         try:
-            _dump(container, options, images, work)
+            with progress or Progress() as watcher:
+                _dump(container, options, images, work, watcher)
         finally:
             os.close(work)
     finally:
@@ -32,10 +34,10 @@ def checkpoint(container: Container, options: CheckpointOptions) -> None:
         _delete(container)
 
 
-def _dump(container: Container, options: CheckpointOptions, images: int, work: int) -> None:
+def _dump(container: Container, options: CheckpointOptions, images: int, work: int, progress: Progress) -> None:
     if options.parent_path:
         images_dir.check_parent(images, options.parent_path)
-    Dump(container, options, images, work).run()
+    Dump(container, options, images, work, progress).run()
 
 
 def _delete(container: Container) -> None:

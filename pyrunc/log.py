@@ -31,10 +31,12 @@ class StdoutClosed(Exception):
 class Log:
     """Callable with a level, a message and fields; that is also the interface that libcontainer logs through."""
 
-    __slots__ = ("_fd", "_named", "_render", "_started", "debug")
+    __slots__ = ("_fd", "_named", "_render", "_started", "before", "debug")
 
     def __init__(self) -> None:
         self.debug = False
+        # makes room on a terminal on which something is drawn
+        self.before: Callable[[], None] | None = None
         self._fd = 2
         self._named = False
         self._started = time.monotonic()
@@ -55,6 +57,8 @@ class Log:
             return
         if self.debug:
             fields.update(_caller())
+        if self.before is not None:
+            self.before()
         _write_quietly(self._fd, self._render(level, message, fields) + "\n")
 
     def fatal(self, message: str) -> None:

@@ -65,10 +65,11 @@ class Command:
     """What a verb takes; its module's run() does the work.
 
     `count` is the least and the greatest number of positional arguments (None: no limit). With `options_first` the
-    flags end at the first positional argument: what follows belongs to a command line inside the container.
+    flags end at the first positional argument: what follows belongs to a command line inside the container. A word of
+    `words` with exactly one argument behind it is a command within the command; alone it is an argument like any other.
     """
 
-    __slots__ = ("arguments", "count", "description", "flags", "name", "options_first", "summary")
+    __slots__ = ("arguments", "count", "description", "flags", "name", "options_first", "summary", "words")
 
     def __init__(
         self,
@@ -79,6 +80,7 @@ class Command:
         count: tuple[int, int | None] = (0, 0),
         flags: tuple[Flag, ...] = (),
         options_first: bool = False,
+        words: tuple[str, ...] = (),
         description: str = "",
     ) -> None:
         self.name = name
@@ -87,7 +89,12 @@ class Command:
         self.count = count
         self.flags = flags
         self.options_first = options_first
+        self.words = words
         self.description = description
+
+    def word(self, arguments: Sequence[str]) -> str:
+        """The command within this command that the arguments mean, "" if they mean none."""
+        return arguments[0] if len(arguments) == 2 and arguments[0] in self.words else ""
 
 
 HELP = Flag("help", SWITCH, "show help", letter="h")
@@ -315,6 +322,8 @@ def _escape(character: str) -> str:
 def check_count(program: str, command: Command, arguments: Sequence[str]) -> None:
     """Raise ArgumentCountError unless the command takes that many arguments."""
     least, most = command.count
+    if command.word(arguments):
+        return
     if least <= len(arguments) and (most is None or len(arguments) <= most):
         return
     if least == most:

@@ -11,6 +11,7 @@ import os
 from libcontainer.criu import dump_request, features, freezer, images_dir, messages, mounts, stdio
 from libcontainer.criu.dump_request import LOG_FILE
 from libcontainer.criu.failure import CriuFailed, explain
+from libcontainer.criu.progress import DUMP, PRE_DUMP, Images, resident_bytes
 from libcontainer.criu.rpc import STALL, Session
 from libcontainer.errors import Error
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from libcontainer.container import Container
     from libcontainer.criu.options import CheckpointOptions
+    from libcontainer.criu.progress import Progress
     from libcontainer.criu.rpc import Notification
 
 MARKER = "checkpoint"  # in the container's directory while its images are all that is left of it
@@ -28,13 +30,14 @@ MARKER = "checkpoint"  # in the container's directory while its images are all t
 class Dump:
     """One dump (or pre-dump) of a container into the directory `images`, with its log in `work`."""
 
-    __slots__ = ("_container", "_handlers", "_images", "_options", "_version", "_work", "session")
+    __slots__ = ("_container", "_handlers", "_images", "_options", "_progress", "_version", "_work", "session")
 
-    def __init__(self, container: Container, wanted: CheckpointOptions, images: int, work: int) -> None:
+    def __init__(self, container: Container, wanted: CheckpointOptions, images: int, work: int, progress: Progress) -> None:
         self._container = container
         self._options = wanted
         self._images = images
         self._work = work
+        self._progress = progress
         self._version = 0
         self._handlers: dict[str, Callable[[Notification], None]] = {
             "query-ext-files": self._external_files,
@@ -46,8 +49,10 @@ class Dump:
         """Do it; CriuFailed quotes the log."""
         was_frozen = self._container.cgroup.frozen()
         images_dir.admit(self._images, *images_dir.root_of(self._container.state.init_process_pid))
+        stall = STALL + self._options.timeout
+        tick = self._progress.tick if self._progress.watched else None
         try:
-            with Session(pass_fds=(self._images, self._work), stall=STALL + self._options.timeout) as self.session:
+            with Session(pass_fds=(self._images, self._work), stall=stall, tick=tick) as self.session:
                 self._talk()
         except BaseException as err:
             self._take_back(was_frozen)
@@ -67,7 +72,12 @@ class Dump:
             request.external.extend(self._external())
         for field, value in request.ListFields():
             self._container.log("debug", f"CRIU option {field.name} with value {' '.join(str(value).split())}")
+        self._progress.begin(PRE_DUMP if self._options.pre_dump else DUMP, Images(self._images), self._to_write)
         self.session.request(kind, request, self._notified)
+
+    def _to_write(self) -> int:
+        """What has been written before need not be written again, and nobody knows how much that is."""
+        return 0 if self._options.parent_path else resident_bytes(self._container.cgroup.pids())
 
     def _kind(self) -> int:
         if not self._options.pre_dump:
@@ -79,6 +89,7 @@ class Dump:
 
     def _notified(self, notification: Notification) -> None:
         self._container.log("debug", f"notify: {notification.script}")
+        self._progress.notified(notification.script)
         handler = self._handlers.get(notification.script)
         if handler is not None:
             handler(notification)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 PACKET = 1 << 16
 DESCRIPTORS = 16
 TICK = 1.0  # seconds between looks at whether CRIU still works
+OFTEN = 0.2  # the same where somebody wants to know how far it has come
 STALL = 60.0  # seconds without any work after which it is taken for hung
 GRACE = 10.0  # seconds that it has to end after its last answer
 
@@ -62,7 +63,7 @@ class Session:
         stall: float = STALL,
         tick: Callable[[], None] | None = None,
     ) -> None:
-        """`tick` is called once a second while CRIU works. `stall` is how long it may do nothing at all."""
+        """`tick` is called five times a second while CRIU works. `stall` is how long it may do nothing at all."""
         self._criu = Criu(pass_fds=pass_fds, stdio=stdio, mount_namespace=mount_namespace)
         self._stall = stall
         self._tick = tick
@@ -186,7 +187,8 @@ class Session:
         poller = select.poll()
         poller.register(self._criu.channel, select.POLLIN)
         poller.register(self._criu.pidfd, select.POLLIN)
-        while not (ready := dict(poller.poll(TICK * 1000))):
+        seconds = TICK if self._tick is None else OFTEN
+        while not (ready := dict(poller.poll(seconds * 1000))):
             if self._tick is not None:
                 self._tick()
             if not self._unlimited and watch.stalled():

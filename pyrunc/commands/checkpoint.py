@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyrunc.checkpoint_stats import FORMAT, STATS, Stopwatch
 from pyrunc.options import NUMBER, SWITCH, TEXT, TEXTS, Command, Flag
 
 TYPE_CHECKING = False
@@ -12,8 +13,9 @@ if TYPE_CHECKING:
 COMMAND = Command(
     "checkpoint",
     "checkpoint a running container",
-    arguments="<container-id>",
+    arguments="<container-id> | inspect <directory>",
     count=(1, 1),
+    words=("inspect",),
     flags=(
         Flag("image-path", TEXT, "directory of CRIU's images (default: ./checkpoint)"),
         Flag("work-path", TEXT, "directory of CRIU's work files and logs (default: that of the images)"),
@@ -36,23 +38,38 @@ COMMAND = Command(
         Flag("network-lock", TEXT, "how connections are held during the dump: iptables, nftables or skip"),
         Flag("timeout", NUMBER, "seconds that CRIU may take to stop the processes (default: 10)"),
         Flag("ext-mount", TEXTS, "PATH=KEY: name in the images of the mount at PATH, which is not dumped (most are found)"),
+        STATS,
+        FORMAT,
         Flag("ghost-limit", TEXT, "largest deleted file, in bytes (K, M, G), to keep in the images (default: 1M)"),
     ),
     description="""\
 The checkpoint command saves the state of a running or paused container in an image directory, from which "restore"
-makes it again, here or on another host. The container ends, unless it is left running.""",
+makes it again, here or on another host. The container ends, unless it is left running.
+
+"checkpoint inspect <directory>" prints what is in such a directory: processes, memory, mounts, sockets, open files.""",
 )
 
 
 def run(call: Invocation) -> int:
+    if COMMAND.word(call.arguments):
+        from pyrunc.commands import checkpoint_inspect
+
+        return checkpoint_inspect.run(call)
+    return _checkpoint(call)
+
+
+def _checkpoint(call: Invocation) -> int:
     from libcontainer.container import Container
     from pyrunc import host
+    from pyrunc.progress import on_terminal
 
+    stopwatch = Stopwatch(call)
     options = given(call)
     container = Container.load(call.arguments[0], root=call.root, log=call.log)
     if host.rootless_euid() or container.saved.has_namespace("user"):
         call.log("warning", "runc checkpoint is untested with rootless containers")
-    container.checkpoint(options)
+    container.checkpoint(options, on_terminal(call.log))
+    stopwatch.show("dump", options.work_path or options.image_path)
     return 0
 
 
@@ -63,7 +80,7 @@ def given(call: Invocation) -> CheckpointOptions:
     for kind in call.texts("empty-ns"):
         options.check_empty(kind)
     names = ("work-path", "parent-path", "manage-cgroups-mode", "network-lock")
-    switches = [flag.name for flag in COMMAND.flags if flag.kind == SWITCH]
+    switches = [flag.name for flag in COMMAND.flags if flag.kind == SWITCH and flag is not STATS]
     return options.CheckpointOptions(
         image_path=call.text("image-path") or "checkpoint",
         page_server=options.page_server(call.text("page-server")),

@@ -318,7 +318,7 @@ SURFACE = {
         ("status-fd", "", NUMBER), ("page-server", "", TEXT), ("file-locks", "", SWITCH), ("pre-dump", "", SWITCH),
         ("manage-cgroups-mode", "", TEXT), ("empty-ns", "", TEXTS), ("auto-dedup", "", SWITCH),
         ("network-lock", "", TEXT), ("timeout", "", NUMBER), ("ghost-limit", "", TEXT),
-        ("ext-mount", "", TEXTS),
+        ("ext-mount", "", TEXTS), ("stats", "", SWITCH), ("format", "", TEXT),
     },
     "restore": {
         ("image-path", "", TEXT), ("work-path", "", TEXT), ("bundle", "b", TEXT), ("detach", "d", SWITCH),

@@ -1,0 +1,258 @@
+"""CRIU's image files, read entry by entry: a magic number, then lengths and protobuf messages (criu.org/Images).
+
+The classes of the messages are pycriu's, which comes with CRIU itself. The framing is done here and not by pycriu's own
+loader, which believes every length: a directory of images may come from anywhere. So nothing is followed that is a link,
+nothing is opened that is no regular file, and what is read in all is bounded.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import sys
+
+from libcontainer.errors import Error, Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import ExitStack
+    from typing import Any, BinaryIO, Self
+
+    Message = Any
+
+LARGEST_ENTRY = 16 << 20
+MOST_ENTRIES = 1 << 20  # of one file
+MOST_FILES = 1 << 20  # of one directory
+BUDGET = 256 << 20  # bytes read of one checkpoint, its parents included
+DEEPEST = 64  # parents of parents
+
+_COMMON_MAGICS = (0x54564319, 0x55105940)  # IMG_COMMON_MAGIC, IMG_SERVICE_MAGIC: the file's own follows
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not keep us waiting
+_MISSING = (
+    "reading checkpoint images needs the Python package pycriu, which comes with CRIU:"
+    " install python3-pycriu (Debian, Ubuntu) or python3-criu (Fedora)"
+)
+
+
+class BadImage(Error):
+    """An image file is missing, damaged, or too large to be believed."""
+
+
+class Pycriu:
+    """pycriu's message classes and magic numbers."""
+
+    __slots__ = ("_handlers", "_magics", "_messages")
+
+    def __init__(self) -> None:
+        package = _import_pycriu()
+        self._messages = package.images.pb
+        self._handlers = package.images.handlers
+        self._magics = package.magic.by_name
+
+    def magic(self, kind: str) -> int:
+        return int(self._magics[kind])
+
+    def classes(self, kind: str) -> tuple[Any, Any]:
+        """Of the first entry, and of the others."""
+        if kind == "PAGEMAP":
+            return self._messages.pagemap_head, self._messages.pagemap_entry
+        payload = self._handlers[kind].payload
+        return payload, payload
+
+    def file_system(self, number: int) -> str:
+        """The name of an fstype of mnt.proto; "" if it has none."""
+        known = self._messages.mnt_entry.DESCRIPTOR.file.enum_types_by_name["fstype"].values_by_number
+        return known[number].name.lower() if number in known else ""
+
+
+def _import_pycriu() -> Any:
+    """The installed command looks into no directory of packages; pycriu is only ever a distribution's."""
+    import importlib
+
+    saved = sys.path[:]
+    sys.path.extend(filter(os.path.isdir, _package_directories()))
+    try:
+        return importlib.import_module("pycriu.images")
+    except ImportError as err:
+        raise Unsupported(_MISSING) from err
+    finally:
+        sys.path[:] = saved
+
+
+def _package_directories() -> Iterator[str]:
+    version = "python{}.{}".format(*sys.version_info)
+    yield "/usr/lib/python3/dist-packages"
+    for top in ("/usr/local/lib", "/usr/lib", "/usr/lib64"):
+        yield f"{top}/{version}/dist-packages"
+        yield f"{top}/{version}/site-packages"
+
+
+class Allowance:
+    """How many bytes may still be read."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def take(self, name: str, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise BadImage(f"{name}: the images describe more than the {BUDGET >> 20} MiB that are read")
+
+
+class Images:
+    """A directory of images. `path` is as it was given, for messages only: all access is through a descriptor."""
+
+    __slots__ = ("_allowance", "_fd", "_pycriu", "names", "path")
+
+    def __init__(self, path: str, pycriu: Pycriu, allowance: Allowance, *, below: int | None = None) -> None:
+        """Of a directory in that of the descriptor `below`, or in the working directory."""
+        self.path = path
+        self._pycriu = pycriu
+        self._allowance = allowance
+        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=below)
+        self.names = frozenset(self._list())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def _list(self) -> Iterator[str]:
+        with os.scandir(self._fd) as found:
+            for number, entry in enumerate(found):
+                if number == MOST_FILES:
+                    raise BadImage(f"{self.path} has more than {MOST_FILES} files")
+                yield entry.name
+
+    @property
+    def fd(self) -> int:
+        return self._fd
+
+    def identity(self) -> tuple[int, int]:
+        found = os.fstat(self._fd)
+        return found.st_dev, found.st_ino
+
+    def parent(self) -> str | None:
+        """Where the link to the images says that they go on; None if there is none."""
+        try:
+            return os.readlink("parent", dir_fd=self._fd)
+        except OSError:
+            return None
+
+    def open_parent(self) -> Images:
+        """CRIU's own restore follows this link; all others stay closed."""
+        found = Images("parent", self._pycriu, self._allowance, below=self._fd)
+        found.path = f"{self.path}/parent"
+        return found
+
+    def numbers(self, prefix: str) -> list[int]:
+        """The N of files PREFIX-N.img, in order."""
+        found = (name[len(prefix) + 1 : -4] for name in self.names if name.startswith(f"{prefix}-") and name.endswith(".img"))
+        return sorted(int(text) for text in found if text.isascii() and text.isdigit() and len(text) < 11)
+
+    def size(self) -> int:
+        """Bytes that its files take on the disk (pages that were moved to a later checkpoint are holes)."""
+        return sum(self._disk_usage(name) for name in self.names)
+
+    def _disk_usage(self, name: str) -> int:
+        try:
+            return os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_blocks * 512
+        except FileNotFoundError:
+            return 0
+
+    def open(self, name: str) -> BinaryIO:
+        """A regular file of the directory."""
+        try:
+            fd = os.open(name, _READ, dir_fd=self._fd)
+        except OSError as err:
+            raise BadImage("unable to open image") from _named(err, name)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise BadImage(f"image {name} is no regular file")
+        return os.fdopen(fd, "rb")
+
+    def entries(self, name: str, kind: str) -> Iterator[Message]:
+        """The messages of a file, one at a time."""
+        with self.open(name) as file:
+            left = os.fstat(file.fileno()).st_size
+            self._allowance.take(name, left)
+            if _magic(file) != self._pycriu.magic(kind):
+                raise BadImage(f"image {name} does not begin as one of kind {kind} does")
+            first, following = self._pycriu.classes(kind)
+            for number, data in enumerate(_chunks(file, name)):
+                yield _parse(following if number else first, data, name)
+
+    def only(self, name: str, kind: str) -> Message:
+        """The message of a file that has one."""
+        for entry in self.entries(name, kind):
+            return entry
+        raise BadImage(f"image {name} is empty")
+
+    def file_system(self, number: int) -> str:
+        return self._pycriu.file_system(number)
+
+
+def _named(err: OSError, name: str) -> OSError:
+    return OSError(err.errno, err.strerror, name)
+
+
+def _magic(file: BinaryIO) -> int:
+    value = _number(file.read(4))
+    return _number(file.read(4)) if value in _COMMON_MAGICS else value
+
+
+def _number(data: bytes) -> int:
+    return int(struct.unpack("<I", data)[0]) if len(data) == 4 else 0
+
+
+def _chunks(file: BinaryIO, name: str) -> Iterator[bytes]:
+    count = 0
+    while head := file.read(4):
+        size = _number(head)
+        count += 1
+        if count > MOST_ENTRIES or size > LARGEST_ENTRY:
+            raise BadImage(f"image {name} is larger than any that is believed")
+        data = file.read(size)
+        if len(head) < 4 or len(data) < size:
+            raise BadImage(f"image {name} ends in the middle of an entry")
+        yield data
+
+
+def _parse(message: Any, data: bytes, name: str) -> Message:
+    from google.protobuf.message import DecodeError
+
+    try:
+        found = message.FromString(data)
+    except (DecodeError, ValueError) as err:
+        raise BadImage(f"image {name} has an entry that cannot be decoded") from err
+    if not found.IsInitialized():  # not every version of protobuf looks
+        raise BadImage(f"image {name} has an entry that lacks what it must have")
+    return found
+
+
+def text(value: str | bytes) -> str:
+    """A string field; protobuf gives bytes where they are not UTF-8."""
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+
+def open_chain(stack: ExitStack, path: str) -> list[Images]:
+    """The images of a directory and what they build on, newest first; the stack closes them."""
+    pycriu, allowance = Pycriu(), Allowance(BUDGET)
+    found = [stack.enter_context(Images(path, pycriu, allowance))]
+    seen = {found[0].identity()}
+    while (target := found[-1].parent()) is not None:
+        if len(found) > DEEPEST:
+            raise BadImage(f"the chain of parents is longer than {DEEPEST}")
+        try:
+            found.append(stack.enter_context(found[-1].open_parent()))
+        except OSError as err:
+            raise BadImage(f"unable to open the parent images {target} of {found[-1].path}") from err
+        if found[-1].identity() in seen:
+            raise BadImage(f"the parent images {target} of {found[-2].path} lead back to where they come from")
+        seen.add(found[-1].identity())
+    return found
