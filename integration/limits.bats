@@ -1,0 +1,129 @@
+#!/usr/bin/env bats
+# limits: that they hold, and are not only written; at create as after an update.
+
+load helpers
+
+limit() { # limit JSON: merged into linux.resources
+	edit --argjson value "$1" '.linux.resources *= $value'
+}
+
+cpu_used() { # nanoseconds
+	pyrunc events --stats "$CT" | jq .data.cpu.usage.total
+}
+
+burns() { # burns PER-MILLE: what the container uses of a cpu in two seconds is that, to ten per cent
+	local before after start end used
+	before="$(cpu_used)" start="$(date +%s%N)"
+	sleep 2
+	after="$(cpu_used)" end="$(date +%s%N)"
+	used=$(((after - before) * 1000 / (end - start)))
+	echo "used $used per mille"
+	((used >= $1 * 90 / 100 && used <= $1 * 110 / 100))
+}
+
+spinner() { # a container that wants a whole cpu
+	script 'while :; do :; done'
+	run_detached -0 run -d "$CT"
+	sleep 0.3
+}
+
+@test "limits: a cpu quota holds within ten per cent" {
+	limit '{"cpu": {"quota": 20000, "period": 100000}}'
+	spinner
+	burns 200
+}
+
+@test "limits: a cpu quota given by update holds" {
+	limit '{"cpu": {"quota": 10000, "period": 50000}}'
+	spinner
+	run_pyrunc -0 update --cpu-quota 4000 --cpu-period 40000 "$CT"
+	burns 100
+}
+
+@test "limits: a paused container uses nothing" {
+	limit '{"cpu": {"quota": 20000, "period": 100000}}'
+	spinner
+	run_pyrunc -0 pause "$CT"
+	local before
+	before="$(cpu_used)"
+	sleep 1
+	(($(cpu_used) - before < 10000000))
+}
+
+@test "limits: who takes more memory than there is gets killed" {
+	limit '{"memory": {"limit": 20971520, "swap": 20971520}}'
+	script 'x=$(dd if=/dev/zero bs=1M count=100 2>/dev/null | tr "\0" x); echo survived'
+	run_pyrunc run "$CT"
+	[[ $status -ne 0 ]]
+	refute survived
+}
+
+@test "limits: memory given by update is there to use" {
+	limit '{"memory": {"limit": 20971520, "swap": 20971520}}'
+	start_sleeper
+	local hungry='x=$(dd if=/dev/zero bs=1M count=30 2>/dev/null | tr "\0" x); [ ${#x} = 31457280 ] && echo survived'
+	run_pyrunc exec "$CT" sh -c "$hungry"
+	refute survived
+	run_pyrunc -0 update --memory 200M --memory-swap 200M "$CT"
+	run_pyrunc -0 exec "$CT" sh -c "$hungry"
+	expect survived
+}
+
+@test "limits: pids stop a fork bomb" {
+	limit '{"pids": {"limit": 15}}'
+	script 'bomb() { bomb | bomb & }; bomb; sleep 1; echo over; exec sleep 1000'
+	run_detached -0 run -d "$CT"
+	sleep 1
+	local count
+	count="$(pyrunc ps -f json "$CT" | jq length)"
+	((count <= 15))
+	run_pyrunc -0 delete -f "$CT"
+	nothing_left "$CT"
+}
+
+@test "limits: pids given by update hold for exec" {
+	start_sleeper
+	run_pyrunc -0 update --pids-limit 10 "$CT"
+	run_pyrunc exec "$CT" sh -c 'for i in $(seq 20); do sleep 2 & done; wait'
+	expect "can't fork"
+}
+
+@test "limits: a cpuset holds for every process" {
+	(($(nproc) > 1)) || skip "one cpu"
+	limit '{"cpu": {"cpus": "1"}}'
+	start_sleeper
+	run_pyrunc -0 exec "$CT" grep Cpus_allowed_list /proc/self/status
+	expect_match 'Cpus_allowed_list:.1$'
+	run_pyrunc -0 update --cpuset-cpus 0 "$CT"
+	run_pyrunc -0 exec "$CT" grep Cpus_allowed_list /proc/1/status
+	expect_match 'Cpus_allowed_list:.0$'
+}
+
+@test "limits: a device rule refuses open, also after an update" {
+	edit '.linux.devices = [{path: "/dev/kmsg", type: "c", major: 1, minor: 11}]'
+	start_sleeper
+	run_pyrunc exec "$CT" head -c 1 /dev/kmsg
+	expect "Operation not permitted"
+	run_pyrunc -0 update --pids-limit 100 "$CT"
+	run_pyrunc exec "$CT" head -c 1 /dev/kmsg
+	expect "Operation not permitted"
+	run_pyrunc -0 exec "$CT" head -c 1 /dev/zero
+}
+
+@test "limits: read from a block device is slowed down" {
+	local device major minor
+	device="$(find /dev -maxdepth 1 \( -name 'vd[a-z]' -o -name 'sd[a-z]' \) | head -1)"
+	head -c 1 "$device" >"$OUT" 2>/dev/null || skip "no block device to read"
+	major=$((0x$(stat -c %t "$device"))) minor=$((0x$(stat -c %T "$device")))
+	edit --argjson major "$major" --argjson minor "$minor" \
+		'.linux.resources.blockIO.throttleReadBpsDevice = [{$major, $minor, rate: 1048576}]
+		| .linux.resources.devices += [{allow: true, type: "b", $major, $minor, access: "r"}]
+		| .linux.devices = [{path: "/dev/disk", type: "b", $major, $minor}]'
+	start_sleeper
+	local start
+	start="$(date +%s)"
+	run_pyrunc -0 exec "$CT" dd if=/dev/disk of=/dev/null bs=64k count=32 iflag=direct
+	(($(date +%s) - start >= 1))
+	run_pyrunc -0 events --stats "$CT"
+	jq -e '.data.blkio.ioServiceBytesRecursive[] | select(.op == "Read" and .value >= 2097152)' <<<"$output"
+}
