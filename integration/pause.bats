@@ -10,11 +10,21 @@ counter() { # a container that counts in /tmp/n, which the host sees
 	wait_for test -s rootfs/tmp/n
 }
 
-counts() { # whether the count goes on
+counts() { # the count goes on
 	local before
 	before="$(cat rootfs/tmp/n)"
-	sleep 0.3
-	[[ $(cat rootfs/tmp/n) != "$before" ]]
+	wait_for differs "$before"
+}
+
+differs() {
+	[[ $(cat rootfs/tmp/n) != "$1" ]]
+}
+
+stands() { # it does not
+	local before
+	before="$(cat rootfs/tmp/n)"
+	sleep 0.5
+	! differs "$before"
 }
 
 @test "pause: nothing runs until resume" {
@@ -23,7 +33,7 @@ counts() { # whether the count goes on
 	run_pyrunc -0 pause "$CT"
 	expect_only ""
 	expect_state "$CT" paused
-	! counts
+	stands
 	run_pyrunc -0 resume "$CT"
 	expect_only ""
 	expect_state "$CT" running
