@@ -272,8 +272,15 @@ class Container:
                 raise ContainerNotRunning("unable to kill all processes: container not running")
             raise ContainerNotRunning
         self._signal_init(signum)
-        if signum == SIGKILL and self.cgroup.frozen():
-            self.cgroup.thaw()
+        if signum == SIGKILL:
+            self._release()
+
+    def _release(self) -> None:
+        """The signal is sent: that somebody cannot be thawed does not undo it."""
+        try:
+            self.cgroup.release()
+        except OSError as err:
+            self.log("warning", f"unable to thaw the killed processes: {describe(err)}")
 
     def pause(self) -> None:
         """Freeze a running (or created) container; returns when every process stands."""

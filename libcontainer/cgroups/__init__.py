@@ -230,7 +230,7 @@ class Manager:
         try:
             _kill_each(self.pids())
         finally:
-            self.thaw()
+            self.release()
 
     def _kill_moving(self) -> None:
         """No freezer: forks may outrun one round of signals, so go on until nobody is left."""
@@ -239,7 +239,13 @@ class Manager:
             if not pids:
                 return
             _kill_each(pids)
+            self.release()
             time.sleep(0.001)
+
+    def release(self) -> None:
+        """Let the killed die. On v2 the frozen do at once, but the cgroup would be said to be paused for ever."""
+        if self.frozen():
+            self.thaw()
 
     def delete(self) -> None:
         """Remove the cgroups and what the container made below them."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 
 from libcontainer.cgroups import (
     Files,
@@ -22,6 +21,7 @@ from libcontainer.cgroups import (
     parse_sub,
 )
 from libcontainer.cgroups.files import ROOT, clean
+from libcontainer.cgroups.freezer1 import Freezer
 from libcontainer.errors import Error, SyscallError, Unsupported
 
 TYPE_CHECKING = False
@@ -244,52 +244,23 @@ class Manager1(Manager):
         )
 
     def frozen(self) -> bool:
-        """By freezer.self_freezing, which a frozen ancestor does not set."""
-        path = self.paths.get("freezer")
-        if path is None:
-            return False
-        try:
-            return self._tree.read(f"{path}/freezer.self_freezing").strip() == "1"
-        except SyscallError as error:
-            if error.errno in (errno.ENOENT, errno.ENODEV):
-                return False
-            raise
+        return "freezer" in self.paths and self._freezer().frozen()
 
     def freeze(self) -> None:
-        """A process that forks while being frozen can keep FREEZING from ever ending: thaw now and then,
-        start again. What cannot be frozen must not stay half frozen either."""
-        path = self._freezer()
-        try:
-            if not self._frozen_at_last(path):
-                raise Error("unable to freeze")
-        except BaseException:
-            self.thaw()
-            raise
-
-    def _frozen_at_last(self, path: str) -> bool:
-        for attempt in range(1, 1001):
-            if attempt % 50 == 0:
-                self._tree.write(path, "THAWED")
-                time.sleep(0.01)
-            self._tree.write(path, "FROZEN")
-            if attempt % 25 == 0:
-                time.sleep(0.00001)
-            if self._tree.read(path).strip() == "FROZEN":
-                return True
-        return False
+        self._freezer().freeze()
 
     def thaw(self) -> None:
-        try:
-            self._tree.write(self._freezer(), "THAWED")
-        except SyscallError as error:
-            if error.errno not in (errno.ENOENT, errno.ENODEV):  # deleted meanwhile: nobody is frozen there
-                raise
+        self._freezer().thaw()
 
-    def _freezer(self) -> str:
+    def release(self) -> None:
+        if "freezer" in self.paths:
+            self._freezer().release()
+
+    def _freezer(self) -> Freezer:
         path = self.paths.get("freezer")
         if path is None:
             raise Unsupported("the freezer controller is not available")
-        return f"{path}/freezer.state"
+        return Freezer(self._tree, path)
 
     def oom_kills(self) -> int:
         path = self.paths.get("memory")

@@ -228,6 +228,8 @@ class Manager2(Manager):
             if error.errno not in (*_GONE, errno.EOPNOTSUPP):
                 raise
             super().kill()
+        else:
+            self.release()
 
     def oom_kills(self) -> int:
         try:

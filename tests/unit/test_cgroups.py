@@ -239,6 +239,66 @@ def v1_with(tree: FakeTree) -> cgroups.Manager:
     return manager
 
 
+class NeverFrozen(FakeTree):
+    """A freezer that stays in FREEZING, or answers `error`."""
+
+    def __init__(self, error: int | None = None) -> None:
+        super().__init__({})
+        self.error = error
+
+    def read(self, path: str) -> str:
+        if self.error:
+            raise SyscallError("read", self.error, path)
+        return "FREEZING\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (None, "unable to freeze"),
+        (errno.EIO, "read /sys/fs/cgroup/freezer/a/freezer.state: input/output error"),
+    ],
+)
+def test_v1_what_cannot_be_frozen_is_thawed(monkeypatch: pytest.MonkeyPatch, error: int | None, text: str) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    tree = NeverFrozen(error)
+    manager = cgroups.load({"freezer": "/sys/fs/cgroup/freezer/a"})
+    manager._tree = tree  # type: ignore[assignment]
+    with pytest.raises((Error, OSError)) as caught:
+        manager.freeze()
+    assert describe(caught.value) == text
+    assert tree.written[0] == ("freezer.state", "FROZEN")
+    assert tree.written[-1] == ("freezer.state", "THAWED")
+    if error is None:
+        states = [value for _file, value in tree.written]
+        assert (states.count("FROZEN"), states.count("THAWED")) == (1000, 21)
+
+
+def test_v1_thaw_of_what_is_gone_is_no_error() -> None:
+    tree = FakeTree({("freezer.state", "THAWED"): [errno.ENOENT, errno.ENODEV, errno.EACCES]})
+    manager = cgroups.load({"freezer": "/sys/fs/cgroup/freezer/a"})
+    manager._tree = tree  # type: ignore[assignment]
+    manager.thaw()
+    manager.thaw()
+    with pytest.raises(SyscallError):
+        manager.thaw()
+
+
+@pytest.mark.parametrize(
+    ("paths", "machine", "version"),
+    [
+        ({"": "/sys/fs/cgroup/unified/a"}, "hybrid", 1),  # a rootless container that got no other
+        ({"": "/sys/fs/cgroup/unified/a"}, "v2", 2),
+        ({"": "/sys/fs/cgroup/a"}, "v2", 2),
+    ],
+)
+def test_load_of_a_single_hierarchy(
+    monkeypatch: pytest.MonkeyPatch, paths: dict[str, str], machine: str, version: int
+) -> None:
+    monkeypatch.setattr(cgroups, "mode", lambda: machine)
+    assert cgroups.load(paths).version == version
+
+
 def test_period_that_needs_the_quota_first_is_tried_again() -> None:
     tree = FakeTree(
         {("cpu.cfs_period_us", "50000"): [errno.EINVAL], ("cpu.cfs_burst_us", "9"): [errno.EINVAL]}
