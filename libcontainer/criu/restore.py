@@ -212,9 +212,9 @@ class Restore:
     def _add_stdio(self, request: Message) -> None:
         """Pipes and files of the host that the processes had as 0 to 2 become ours, by their names of old."""
         for fd, name in zip(self._stdio, images_dir.read_descriptors(self._images), strict=False):
-            if "pipe:" in name or stdio.is_external(name):
+            for key in stdio.inherit_keys(name):  # CRIU closes each of them
                 ours = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
-                request.inherit_fd.add(key=name, fd=self._own(ours))
+                request.inherit_fd.add(key=key, fd=self._own(ours))
 
     def _join_cgroup(self, request: Message) -> None:
         """CRIU goes where its children shall be; the cgroups in the images are made below, whatever they were named."""

@@ -43,6 +43,17 @@ def is_external(entry: str) -> bool:
     return entry.startswith("file[")
 
 
+def inherit_keys(entry: str) -> list[str]:
+    """The names by which CRIU looks for the descriptor that takes the place of this one; none for what it opens itself.
+
+    A file is looked for by its path first, of which CRIU drops the first letter, a slash (open_path() and collect_one_regfd()
+    in criu/files-reg.c); only what it finds by its whole name must have the size that the file had.
+    """
+    if is_external(entry):
+        return [entry[1:], entry]
+    return [entry] if "pipe:" in entry else []
+
+
 def _host_files(pid: int, targets: list[str]) -> Iterator[tuple[str, str]]:
     """(target, CRIU's name) of the process' descriptors that are among the targets and no file of its own mounts."""
     mounted = _mounts(pid)
