@@ -146,3 +146,45 @@ dumped() {
 	expect 'invalid network-lock value'
 	refute $'\e[K'
 }
+
+# --- restore
+
+restored() { # restored [ARGS]: from the images of a container that is gone
+	pyrunc delete -f "$CT"
+	"$PYRUNC" --root "$ROOT" restore -d --image-path "$PWD/images" "$@" "$CT" </dev/null
+}
+
+@test "restore --stats" {
+	dumped
+	run_command -0 restored --stats
+	expect_match 'total +[0-9.]+ ms'
+	expect_match 'forking +[0-9.]+ ms'
+	expect_match 'restoring +[0-9.]+ ms'
+	expect_match 'pages restored +[1-9][0-9]*'
+	expect_state "$CT" running
+}
+
+@test "restore --stats --format json" {
+	dumped
+	run_command -0 restored --stats --format json
+	jq -e --arg id "$CT" '.id == $id and .duration > .criu.restore_time and .criu.pages_restored > 0' <<<"$output"
+	inspect --format json images
+	jq -e '.timings.restore.restore_time > 0' <<<"$output"
+}
+
+@test "restore: progress on a terminal, and then one line" {
+	dumped
+	pyrunc delete -f "$CT"
+	run_command -0 env TERM=xterm python3 "$LIB/interminal.py" 24 100 sh -c '"$@" </dev/null' sh \
+		"$PYRUNC" --root "$ROOT" restore -d --image-path "$PWD/images" "$CT" </dev/null
+	expect $'\r\e[Krestore: reading images, ' $'\r\e[Krestore: restoring memory, '
+	expect_match $'\r\e\\[Krestored: ([0-9.]+ (KiB|MiB) \\([0-9]+ pages\\) in )?[0-9.]+ s\r$'
+	expect_state "$CT" running
+}
+
+@test "restore: the loopback interface is up" {
+	dumped
+	restored
+	run_pyrunc -0 exec "$CT" ip -o link show lo
+	expect 'UP'
+}

@@ -207,6 +207,7 @@ class Container:
         rootless_cgroups: bool | None = None,
         systemd_cgroup: bool = False,
         log: Callable[..., None] | None = None,
+        progress: Progress | None = None,
     ) -> Container:
         """Make a container of a bundle whose processes go on where those of a checkpoint were stopped.
 
@@ -229,7 +230,7 @@ class Container:
             systemd_cgroup=systemd_cgroup,
             log=log or quiet,
         )
-        return container_restore.restore_container(container_id, root, bundle, spec, making, options)
+        return container_restore.restore_container(container_id, root, bundle, spec, making, options, progress)
 
     def exec(
         self,

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import os
 
-from libcontainer import faults
+from libcontainer import faults, loopback
 from libcontainer.child import check_open
 from libcontainer.container_create import _load, _Make
 from libcontainer.criu import features, images_dir, mounts, restore
 from libcontainer.criu.failure import CriuFailed
 from libcontainer.criu.mounts_sources import CGROUPS, Host
 from libcontainer.criu.mounts_stage import Stage
+from libcontainer.criu.progress import Progress
 from libcontainer.errors import Error, describe
-from libcontainer.namespaces import paths_of
+from libcontainer.namespaces import CLONE_NEWNET, paths_of
 from libcontainer.plan import Plan
 from libcontainer.spec_rules import validate
 from libcontainer.state import check_id, now_rfc3339nano, process_start_time
@@ -45,8 +46,9 @@ def restore_container(
     spec: dict[str, Any] | None,
     options: Options,
     wanted: RestoreOptions,
+    progress: Progress | None = None,
 ) -> Container:
-    """Restore; on failure nothing of it stays."""
+    """Restore; on failure nothing of it stays. `progress` is told how far it has come."""
     check_id(container_id)
     check_open(options.stdio)
     bundle = os.path.realpath(bundle)
@@ -61,7 +63,8 @@ def restore_container(
     making = _Restoration(container_id, os.path.abspath(root), bundle, document, options)
     making.wanted = wanted
     try:
-        return making.run()
+        with progress or Progress() as making.progress:
+            return making.run()
     except BaseException:
         making.roll_back()
         raise
@@ -70,9 +73,10 @@ def restore_container(
 class _Restoration(_Make, restore.Events):
     """One restore. Its resources are those of a create, but that CRIU makes the processes."""
 
-    __slots__ = ("_console", "_fds", "_pid", "wanted")
+    __slots__ = ("_console", "_fds", "_pid", "progress", "wanted")
 
     wanted: RestoreOptions
+    progress: Progress
 
     def run(self) -> Container:
         self._pid = 0
@@ -129,6 +133,7 @@ class _Restoration(_Make, restore.Events):
             work=work,
             stdio=self.options.stdio,
             log=self.options.log,
+            progress=self.progress,
         )
         place = os.path.join(self.directory, STAGE)
         os.mkdir(place, 0o711)
@@ -170,6 +175,8 @@ class _Restoration(_Make, restore.Events):
 
     def namespaces_ready(self, pid: int) -> None:
         self._pid = pid
+        if self.plan.new & CLONE_NEWNET:  # CRIU leaves it empty; connections within the container need their way
+            loopback.up_in(pid)
         self.runtime_hooks(pid)
         faults.point("restore.hooks")
 

@@ -28,6 +28,7 @@ from libcontainer import (
     child,
     devices,
     faults,
+    loopback,
     mounts,
     namespaces,
     process_setup,
@@ -57,8 +58,6 @@ if TYPE_CHECKING:
     from libcontainer.remote import StepError
     from libcontainer.seccomp import Filter
 
-SIOCSIFFLAGS = 0x8914
-IFF_UP = 1
 NULL_DEVICE = os.makedev(1, 3)
 CLOSE_ALL = 0xFFFFFFFF
 
@@ -282,7 +281,7 @@ class Creation:
         if self._made_by_init():
             batch.call("unshare", sysnr.UNSHARE, self._made_by_init(), path="namespaces")
         if plan.new & namespaces.CLONE_NEWNET:
-            _loopback_up(batch)
+            loopback.up(batch)
 
     def _prepare_id_maps(self) -> None:
         if any(m.idmapped for m in self.plan.mounts):
@@ -516,11 +515,3 @@ class Events:
 def _umask(process: dict[str, Any]) -> int:
     umask = process["user"].get("umask")
     return process_setup.DEFAULT_UMASK if umask is None else int(umask)
-
-
-def _loopback_up(batch: Batch) -> None:
-    """netdevice(7): set IFF_UP on lo."""
-    socket = batch.call("socket", sysnr.SOCKET, 2, 2 | os.O_CLOEXEC, 0, path="loopback")  # AF_INET, SOCK_DGRAM
-    request = batch.put(b"lo".ljust(16, b"\0") + IFF_UP.to_bytes(2, "little") + bytes(22))
-    batch.call("ioctl", sysnr.IOCTL, socket, SIOCSIFFLAGS, request, path="loopback")
-    batch.close(socket)

@@ -48,9 +48,9 @@ class Dump:
     def run(self) -> None:
         """Do it; CriuFailed quotes the log."""
         was_frozen = self._container.cgroup.frozen()
-        images_dir.admit(self._images, *images_dir.root_of(self._container.state.init_process_pid))
         stall = STALL + self._options.timeout
         tick = self._progress.tick if self._progress.watched else None
+        images_dir.admit(self._images, *images_dir.root_of(self._container.state.init_process_pid))
         try:
             with Session(pass_fds=(self._images, self._work), stall=stall, tick=tick) as self.session:
                 self._talk()
@@ -72,7 +72,8 @@ class Dump:
             request.external.extend(self._external())
         for field, value in request.ListFields():
             self._container.log("debug", f"CRIU option {field.name} with value {' '.join(str(value).split())}")
-        self._progress.begin(PRE_DUMP if self._options.pre_dump else DUMP, Images(self._images), self._to_write)
+        wanted = PRE_DUMP if self._options.pre_dump else DUMP
+        self._progress.begin(wanted, Images(self._images, new=True), self._to_write)
         self.session.request(kind, request, self._notified)
 
     def _to_write(self) -> int:

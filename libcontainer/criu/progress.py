@@ -118,13 +118,13 @@ class Progress:
 
 
 class Images:
-    """The bytes of memory in the images of a directory that have been written since now."""
+    """The bytes of memory in the images of a directory: all, or those that are written from now on."""
 
     __slots__ = ("_directory", "_since")
 
-    def __init__(self, directory: int) -> None:
+    def __init__(self, directory: int, *, new: bool) -> None:
         self._directory = directory
-        self._since = time.time() - _COARSE
+        self._since = time.time() - _COARSE if new else 0.0
 
     def __call__(self) -> int:
         with os.scandir(self._directory) as entries:

@@ -15,6 +15,7 @@ from libcontainer.criu import features, images_dir, messages, mounts_image, moun
 from libcontainer.criu.failure import CriuFailed, explain
 from libcontainer.criu.mounts_stage import ROOT, Stage
 from libcontainer.criu.namespaces import EXTERNAL
+from libcontainer.criu.progress import RESTORE, Images, resident_bytes
 from libcontainer.criu.rpc import Session
 from libcontainer.errors import Error
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from libcontainer.cgroups import Manager
     from libcontainer.criu.messages import Message
     from libcontainer.criu.mounts_sources import Host
+    from libcontainer.criu.progress import Progress
     from libcontainer.criu.restore_options import RestoreOptions
     from libcontainer.criu.rpc import Notification
     from libcontainer.plan import Plan
@@ -66,6 +68,7 @@ class Restore:
         "_options",
         "_owned",
         "_plan",
+        "_progress",
         "_stdio",
         "_version",
         "_work",
@@ -84,6 +87,7 @@ class Restore:
         work: int,
         stdio: Sequence[int],
         log: Callable[..., None],
+        progress: Progress,
     ) -> None:
         self._plan = plan
         self._cgroup = cgroup
@@ -93,6 +97,7 @@ class Restore:
         self._work = work
         self._stdio = stdio
         self._log = log
+        self._progress = progress
         self._version = 0
         self._owned: list[int] = []  # descriptors for CRIU, to be closed when it has ended
         self.pid = 0
@@ -123,19 +128,32 @@ class Restore:
 
     def _run(self, stage: Stage, external: Sequence[str]) -> None:
         request = self._request(f"{stage.place}/{ROOT}", external)
-        streams = tuple(self._stdio[:3]) if self._options.shell_job else None
         try:
-            with Session(pass_fds=self._owned, stdio=streams, mount_namespace=stage.namespace) as self.session:  # type: ignore[arg-type]
+            with self._session(stage) as self.session:
                 self._version = features.check_version(self.session)
                 self._check()
                 self._join_cgroup(request)
                 for field, value in request.ListFields():
                     self._log("debug", f"CRIU option {field.name} with value {' '.join(str(value).split())}")
+                self._progress.begin(RESTORE, self._restored_bytes, self._bytes_to_restore)
                 self.session.request(messages.RESTORE, request, self._notified)
         except CriuFailed as err:
             directory = self._options.work_path or self._options.image_path
             explain(err, self._work, os.path.join(directory, LOG_FILE), self._log)
             raise
+
+    def _session(self, stage: Stage) -> Session:
+        streams = tuple(self._stdio[:3]) if self._options.shell_job else None
+        tick = self._progress.tick if self._progress.watched else None
+        return Session(pass_fds=self._owned, stdio=streams, mount_namespace=stage.namespace, tick=tick)  # type: ignore[arg-type]
+
+    def _restored_bytes(self) -> int:
+        return resident_bytes(pid for pid in self._cgroup.pids() if pid != self.session.pid)
+
+    def _bytes_to_restore(self) -> int:
+        """What of the parents' memory is still of use nobody knows, nor what lazy pages will be asked for."""
+        chained = os.path.lexists(f"/proc/self/fd/{self._images}/parent")
+        return 0 if chained or self._options.lazy_pages else Images(self._images, new=False)()
 
     def _check(self) -> None:
         wanted = self._options
@@ -229,6 +247,7 @@ class Restore:
 
     def _notified(self, notification: Notification) -> None:
         self._log("debug", f"notify: {notification.script}")
+        self._progress.notified(notification.script)
         handler = self._handlers.get(notification.script)
         if handler is not None:
             handler(notification)

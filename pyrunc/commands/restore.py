@@ -6,6 +6,7 @@ import os
 
 from libcontainer.errors import Error, describe
 from pyrunc import host
+from pyrunc.checkpoint_stats import FORMAT, STATS, Stopwatch
 from pyrunc.options import CONSOLE_SOCKET, DETACH, PID_FILE, SWITCH, TEXT, TEXTS, Command, Flag
 
 TYPE_CHECKING = False
@@ -49,6 +50,8 @@ COMMAND = Command(
         Flag("lsm-profile", TEXT, "TYPE:NAME of the processes' LSM profile in place of the checkpoint's"),
         Flag("lsm-mount-context", TEXT, "SELinux context of mounts in place of the checkpoint's"),
         Flag("network-lock", TEXT, "how connections were held during the dump: iptables, nftables or skip"),
+        STATS,
+        FORMAT,
         Flag("ext-mount", TEXTS, "KEY=PATH: what the checkpoint's external mount KEY is here (config.json tells most)"),
         Flag(
             "ignore-host-propagation",
@@ -65,6 +68,7 @@ until the container's process ends; the exit status is that of the process.""",
 def run(call: Invocation) -> int:
     from libcontainer.syscalls import PR_SET_CHILD_SUBREAPER, prctl
 
+    stopwatch = Stopwatch(call)
     options = given(call)  # its paths are the caller's: before the bundle becomes the working directory
     from pyrunc.launch import Launch
 
@@ -74,9 +78,9 @@ def run(call: Invocation) -> int:
     if host.rootless_euid() or _has_user_namespace(launch):
         call.log("warning", "runc checkpoint is untested with rootless containers")
     if call.switch("detach"):
-        _restore(call, launch, options)
+        _restore(call, launch, options, stopwatch)
         return 0
-    return _foreground(call, launch, options)
+    return _foreground(call, launch, options, stopwatch)
 
 
 def given(call: Invocation) -> RestoreOptions:
@@ -103,8 +107,11 @@ def _has_user_namespace(launch: Launch) -> bool:
     return any(namespace.get("type") == "user" for namespace in namespaces)
 
 
-def _restore(call: Invocation, launch: Launch, options: RestoreOptions, between: Relay | None = None) -> Container:
+def _restore(
+    call: Invocation, launch: Launch, options: RestoreOptions, stopwatch: Stopwatch, between: Relay | None = None
+) -> Container:
     from libcontainer.container import Container
+    from pyrunc.progress import on_terminal
 
     container = Container.restore(
         call.arguments[0],
@@ -121,19 +128,21 @@ def _restore(call: Invocation, launch: Launch, options: RestoreOptions, between:
         rootless_cgroups=host.rootless_cgroups(call),
         systemd_cgroup=call.switch("systemd-cgroup"),
         log=call.log,
+        progress=on_terminal(call.log, summary=between is None),
     )
     launch.write_pid(container)
+    stopwatch.show("restore", options.work_path or options.image_path)
     return container
 
 
-def _foreground(call: Invocation, launch: Launch, options: RestoreOptions) -> int:
+def _foreground(call: Invocation, launch: Launch, options: RestoreOptions, stopwatch: Stopwatch) -> int:
     from pyrunc.foreground import attend, relay
     from pyrunc.signals import Signals
 
     between = relay(launch.terminal, *launch.owner)
     signals = Signals()  # before the child exists: one that ends at once must be noticed
     try:
-        container = _restore(call, launch, options, between)
+        container = _restore(call, launch, options, stopwatch, between)
         try:
             between.started()
             status = attend(container.state.init_process_pid, signals, between)

@@ -120,8 +120,9 @@ def test_bytes_of_images_that_are_new(tmp_path: Path) -> None:
     (tmp_path / "core-1.img").write_bytes(bytes(50))
     fd = os.open(tmp_path, os.O_RDONLY)
     try:
-        measure = progress.Images(fd)
+        measure = progress.Images(fd, new=True)
         assert measure() == 0
+        assert progress.Images(fd, new=False)() == 1000
         (tmp_path / "pages-2.img").write_bytes(bytes(300))
         (tmp_path / "pages-3.img").write_bytes(bytes(30))
         assert measure() == 330

@@ -327,7 +327,7 @@ SURFACE = {
         ("ext-unix-sk", "", SWITCH), ("shell-job", "", SWITCH), ("file-locks", "", SWITCH), ("lazy-pages", "", SWITCH),
         ("manage-cgroups-mode", "", TEXT), ("empty-ns", "", TEXTS), ("auto-dedup", "", SWITCH),
         ("lsm-profile", "", TEXT), ("lsm-mount-context", "", TEXT), ("network-lock", "", TEXT),
-        ("ext-mount", "", TEXTS), ("ignore-host-propagation", "", SWITCH),
+        ("ext-mount", "", TEXTS), ("ignore-host-propagation", "", SWITCH), ("stats", "", SWITCH), ("format", "", TEXT),
     },
 }  # fmt: skip
 
