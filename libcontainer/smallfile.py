@@ -13,6 +13,9 @@ def read(path: str) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return read_fd(fd)
+    except OSError as err:
+        err.filename = path
+        raise
     finally:
         os.close(fd)
 
