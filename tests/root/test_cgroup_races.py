@@ -353,6 +353,22 @@ def test_a_container_in_a_threaded_cgroup(unified: Place) -> None:
             directory.rmdir()
 
 
+def test_the_cgroup_stays_the_host_s(unified: Place) -> None:
+    """A container may be told to own its cgroup; only the systemd driver hands it over, as it does with runc."""
+    mapping = [{"containerID": 0, "hostID": 100000, "size": 1000}]
+    linux = unified.bundle.spec["linux"]
+    unified.without("cgroup")
+    linux["namespaces"] += [{"type": "user"}, {"type": "cgroup"}]
+    for row in unified.bundle.spec["mounts"]:
+        if row["destination"] == "/sys/fs/cgroup":
+            row["options"] = [word for word in row["options"] if word != "ro"]
+    unified.start("sleep 1000", uidMappings=mapping, gidMappings=mapping)
+    saved = json.loads((unified.root / "c/state.json").read_text())
+    assert saved["config"]["cgroups"]["owner_uid"] == 100000
+    assert {path.stat().st_uid for path in (unified.cgroup, *unified.cgroup.iterdir())} == {0}
+    assert unified.run("exec", "c", "mkdir", "/sys/fs/cgroup/mine")[0] == 1
+
+
 @pytest.mark.skipif(UNIFIED, reason="no cgroup v1")
 def test_exec_on_v1_by_controller(sandbox: Sandbox) -> None:
     place = Place(sandbox, view=False)

@@ -35,12 +35,13 @@ ALL_DEVICES = [{"allow": True, "access": "rwm"}]
 class Caller:
     """Somebody who calls the runtime, from somewhere."""
 
-    __slots__ = ("bundle", "cgroup", "namespace", "prefix", "runtime")
+    __slots__ = ("bundle", "cgroup", "namespace", "prefix", "runtime", "start_from")
 
     def __init__(self, kind: str, sandbox: Sandbox, cgroup: str | None) -> None:
         self.cgroup = cgroup  # where the calls come from in a view of cgroup2; None: as the machine is
         self.runtime = sandbox.runtime()
         self.bundle = bundle_for(sandbox, kind)
+        self.start_from: list[str] = []
         self.prefix = [] if kind == "root" else USER
         self.namespace: subprocess.Popen[bytes] | None = None
         if kind == "mapped":
@@ -64,7 +65,7 @@ class Caller:
     def run(self, *args: str) -> tuple[int, str]:
         """Status and output of the command; through a file, as a container may keep the other end."""
         out = self.runtime.scratch / f"out-{uuid.uuid4().hex}"
-        view = ["unshare", "-m", "sh", "-c", VIEW, self.cgroup] if self.cgroup is not None else []
+        view = ["unshare", "-m", "sh", "-c", VIEW, self.cgroup] if self.cgroup is not None else self.start_from
         command = [*view, *self.prefix, self.runtime.command, "--root", str(self.runtime.root), *args]
         with out.open("wb") as file:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, timeout=60, check=False)
@@ -300,6 +301,22 @@ def test_delegated(caller: Callable[..., Caller], delegated: Path, kind: str, na
     assert not cgroup.exists()
 
 
+@pytest.mark.skipif(TOP == CGROUPS, reason="no cgroup v1")
+@pytest.mark.parametrize("kind", ["user", "mapped"])
+def test_hybrid_with_the_unified_hierarchy_alone(caller: Callable[..., Caller], delegated: Path, kind: str) -> None:
+    """The one directory that could be made is not taken for that of a machine without v1."""
+    who = caller(kind)
+    who.start_from = ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(delegated / "caller/cgroup.procs")]
+    cgroup = delegated / "caller/c"
+    assert who.start()["cgroup_paths"] == {"": str(cgroup)}
+    assert len((cgroup / "cgroup.procs").read_text().split()) == 1
+    assert f"0::/{cgroup.relative_to(TOP)}" in who.ok("exec", "c", "cat", "/proc/self/cgroup").split()
+    assert '"running"' in who.ok("list", "-f", "json")
+    assert "the freezer controller is not available" in who.run("pause", "c")[1]
+    who.ok("delete", "--force", "c")
+    assert not cgroup.exists()
+
+
 def test_root_of_a_user_namespace_is_root_but_for_cgroups(caller: Callable[..., Caller]) -> None:
     """What RootlessEUID forbids is the kernel's to forbid here."""
     who = caller("mapped")
@@ -307,3 +324,36 @@ def test_root_of_a_user_namespace_is_root_but_for_cgroups(caller: Callable[..., 
     who.write("grep", "Groups", "/proc/self/status")
     # The unprivileged user who made the namespace has given up setgroups(2) for it.
     assert who.ok("run", "--bundle", str(who.bundle.path), "c").split() == ["Groups:"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--rootless=false"]])
+def test_exec_from_where_the_cgroup_cannot_be_reached(caller: Callable[..., Caller], flags: list[str]) -> None:
+    """To move a process takes the right to the cgroup above both (cgroup-v2.rst, "Delegation Containment")."""
+    who = caller("user", "delegated")
+    who.write("sleep", "1000", resources={"devices": ALL_DEVICES})
+    who.start(*flags)
+    who.cgroup = "/"
+    status, text = who.run("exec", "c", "grep", "^0::", "/proc/self/cgroup")
+    if flags:
+        assert status == 255
+        assert "error adding pid " in text
+        assert "/cgroup.procs: permission denied" in text
+    else:
+        assert (status, text) == (0, "0::/\n")  # it stays where it came from
+    who.ok("delete", "--force", "c")
+
+
+@pytest.mark.parametrize("where", ["", "cgroup2"])
+def test_what_nothing_holds_together_is_not_killed_together(caller: Callable[..., Caller], where: str) -> None:
+    who = caller("user", where)
+    linux = who.bundle.spec["linux"]
+    linux["namespaces"] = [row for row in linux["namespaces"] if row["type"] != "pid"]
+    proc = {"destination": "/proc", "type": "bind", "source": "/proc", "options": ["rbind"]}
+    who.bundle.spec["mounts"] = [proc, *(row for row in who.bundle.spec["mounts"] if row["destination"] != "/proc")]
+    who.write("sleep", "1000")
+    who.start()
+    text = who.ok("kill", "c", "KILL")
+    assert "failed to kill all processes, possibly due to lack of cgroup (Hint: enable cgroup v2 delegation)" in text
+    wait_until(lambda: '"status": "stopped"' in who.ok("state", "c"))
+    assert "container not running" in who.run("kill", "c", "KILL")[1]
+    who.ok("delete", "c")
