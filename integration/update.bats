@@ -103,6 +103,18 @@ saved() { # saved MEMBER: of the cgroup object in state.json
 	[[ $(saved memory) == 33554432 ]]
 }
 
+@test "update: a limit that is refused takes those back that state.json does not know" {
+	limit '{"pids": {"limit": 20}}'
+	start_sleeper
+	run_pyrunc -0 update --cpu-share 700 "$CT" # which forgets pids
+	local before
+	before="$(file memory "$(is_v2 && echo memory.max || echo memory.limit_in_bytes)")"
+	run_pyrunc -1 update --memory 100M --pids-limit 30 --cpu-quota 100 --cpu-period 1 "$CT"
+	memory_is "$before"
+	[[ $(file pids pids.max) == 20 ]]
+	holds cpu cpu.shares 700 cpu.weight 75
+}
+
 @test "update: quota and period" {
 	limit '{"cpu": {"quota": 500000, "period": 1000000}}'
 	start_sleeper

@@ -81,17 +81,20 @@ def _refuse_without_cgroup(cgroup: Manager, resources: Resources) -> None:
 def _apply(container: Container, new: Resources, old: Resources) -> None:
     """Without device rules: others (nvidia's hook, say) may have added to them since."""
     limits: Any = new
+    before = container.cgroup.values(limits)
     try:
         container.cgroup.set(limits, devices=False)
     except (OSError, Error):
-        _put_back(container, old)
+        _put_back(container, old, before)
         raise
 
 
-def _put_back(container: Container, old: Resources) -> None:
+def _put_back(container: Container, old: Resources, before: list[tuple[str, str]]) -> None:
+    """The old set, for systemd's properties; and what the kernel had, for that may be more than state.json knows."""
     limits: Any = {**old, "memory": {**old.get("memory", {}), "checkBeforeUpdate": False}}
     try:
         container.cgroup.set(limits, devices=False)
+        container.cgroup.put_back(before)
     except (OSError, Error) as error:
         container.log("warning", f"unable to restore the limits of before the update: {describe(error)}")
 

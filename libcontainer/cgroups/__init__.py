@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from libcontainer.cgroups.oom import Watch
     from libcontainer.cgroups.resources import Resources, Write
 
+    Step = tuple[str, list[Write]]  # a directory, and what to write there
+
 __all__ = ["Hierarchy", "Manager", "clean", "load", "mode", "new"]
 
 _DENIED = (errno.EPERM, errno.EACCES, errno.EROFS)
@@ -102,6 +104,17 @@ class Manager:
         Device rules get the defaults, less those whose path `spec_devices` redefines; devices=False leaves
         them as they are (`update`).
         """
+        for step in self._steps(resources):
+            if step is not None:
+                self._put(*step)
+            elif devices:
+                from libcontainer.cgroups.devices import with_defaults
+
+                self.set_devices(with_defaults(resources.get("devices") or [], spec_devices))
+
+    def _steps(self, resources: Resources) -> list[Step | None]:
+        """What set() writes, in order; None is the place of the device rules. What can be refused without
+        writing is refused here, so that nothing has changed then."""
         raise NotImplementedError
 
     def set_devices(self, rules: list[dict[str, Any]]) -> None:
@@ -304,6 +317,24 @@ class Manager:
             write.late = False
         if again:
             self._put(directory, again)
+
+    def values(self, resources: Resources) -> list[tuple[str, str]]:
+        """Paths and texts, as they are now, of the single-valued files that set() would write."""
+        steps = [step for step in self._steps(resources) if step]
+        paths = dict.fromkeys(f"{directory}/{write.file}" for directory, writes in steps for write in writes)
+        found = [(path, self._tree.read(path).strip()) for path in paths if self._tree.exists(path)]
+        return [(path, text) for path, text in found if text and "\n" not in text]
+
+    def put_back(self, values: list[tuple[str, str]]) -> None:
+        """Undo a set(). Limits depend on each other: what is refused is tried once more after the others."""
+        refused = []
+        for path, text in reversed(values):
+            try:
+                self._tree.write(path, text)
+            except SyscallError:
+                refused.append((path, text))
+        for path, text in refused:
+            self._tree.write(path, text)
 
     def _refused(self, _directory: str, write: Write, _error: SyscallError) -> Error:
         return Error(f"linux.resources.{write.field}")

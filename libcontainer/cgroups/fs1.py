@@ -1,8 +1,7 @@
 """cgroup v1 and hybrid: a directory in each hierarchy below /sys/fs/cgroup.
 
-The rule of this file: few system calls. A hybrid machine has ten or more hierarchies, so /proc/self/cgroup
-and one stat(2) a hierarchy have to do to find them; /proc/self/mountinfo is read only where a mount shows
-just a part of one.
+The rule of this file: few system calls, for a hybrid machine has ten or more hierarchies. Where they are is known
+in hierarchies.py.
 """
 
 from __future__ import annotations
@@ -22,35 +21,16 @@ from libcontainer.cgroups import (
 )
 from libcontainer.cgroups.files import ROOT, clean
 from libcontainer.cgroups.freezer1 import Freezer
+from libcontainer.cgroups.hierarchies import find_mounts
 from libcontainer.errors import Error, SyscallError, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from typing import Any
 
+    from libcontainer.cgroups import Step
     from libcontainer.cgroups.oom import Watch
     from libcontainer.cgroups.resources import Plan, Resources, Write
-
-# The order in which they are created, joined and set; "" is the unified hierarchy of a hybrid machine.
-CONTROLLERS = (
-    "cpuset",
-    "devices",
-    "memory",
-    "cpu",
-    "cpuacct",
-    "pids",
-    "blkio",
-    "hugetlb",
-    "net_cls",
-    "net_prio",
-    "perf_event",
-    "freezer",
-    "rdma",
-    "name=systemd",
-    "misc",
-    "",
-)
 
 
 class Manager1(Manager):
@@ -155,32 +135,21 @@ class Manager1(Manager):
                 os.close(fd)
             raise
 
-    def set(self, resources: Resources, *, spec_devices: Collection[str] = (), devices: bool = True) -> None:
+    def _steps(self, resources: Resources) -> list[Step | None]:
         from libcontainer.cgroups.resources import V1
 
         _refuse_unified(resources)
-        # All are worked out before one is written: what can be refused beforehand changes nothing.
-        steps = [(controller, plan and self._planned(controller, plan, resources)) for controller, plan in V1]
-        for controller, writes in steps:
-            if writes:
-                self._put(self.paths[controller], writes)
-                self._check_shares(self.paths[controller], writes)
-            elif controller == "devices" and devices:
-                self._set_spec_devices(resources, spec_devices)
+        steps = [self._step(controller, plan, resources) if plan else None for controller, plan in V1]
+        return [step for step in steps if step is None or step[1]]
 
-    def _planned(self, controller: str, plan: Plan, resources: Resources) -> list[Write]:
+    def _step(self, controller: str, plan: Plan, resources: Resources) -> Step:
         from libcontainer.cgroups.resources import Imagined
 
         path = self.paths.get(controller, "")
         writes = plan(resources, Files(self._tree, path) if path else Imagined())
         if writes and not path:
             raise _unavailable(controller, writes[0].field)
-        return writes
-
-    def _set_spec_devices(self, resources: Resources, spec_devices: Collection[str]) -> None:
-        from libcontainer.cgroups.devices import with_defaults
-
-        self.set_devices(with_defaults(resources.get("devices") or [], spec_devices))
+        return path, writes
 
     def set_devices(self, rules: list[dict[str, Any]]) -> None:
         from libcontainer.cgroups.devices import check_result, evaluate
@@ -221,6 +190,7 @@ class Manager1(Manager):
             for write in writes:  # mounted with -o noprefix
                 write.file = write.file.removeprefix("cpuset.")
         super()._put(directory, writes)
+        self._check_shares(directory, writes)
 
     def _check_shares(self, path: str, writes: list[Write]) -> None:
         """The kernel clamps cpu.shares without a word."""
@@ -348,50 +318,3 @@ def new(cgroups_path: str, container_id: str, *, rootless: bool) -> Manager1:
         else:
             paths[controller] = f"{top if own == '/' else top + clean(own)}/{wanted}"
     return Manager1(paths, cgroups_path=cgroups_path, name=container_id, rootless=rootless)
-
-
-def find_mounts(own: dict[str, str]) -> dict[str, tuple[str, str]]:
-    """Controller -> (where its hierarchy is mounted, our own cgroup in it), in the order of CONTROLLERS."""
-    home = os.stat(ROOT).st_dev
-    shared = {name: (hierarchy, path) for hierarchy, path in own.items() for name in hierarchy.split(",")}
-    found = {}
-    for controller in CONTROLLERS:
-        if controller in shared:
-            hierarchy, path = shared[controller]
-            place = _mount(controller, hierarchy, path, home)
-            if place:
-                found[controller] = place
-    return found
-
-
-def _mount(controller: str, hierarchy: str, own: str, home: int) -> tuple[str, str] | None:
-    """None: not mounted. The top directory of a whole hierarchy has inode 1 (kernfs); others show only a part
-    of it."""
-    top = f"{ROOT}/{controller.removeprefix('name=') or 'unified'}"
-    if "," in hierarchy:
-        top = _shared_directory(top, hierarchy)
-    try:
-        status = os.stat(top)
-    except FileNotFoundError:
-        return None
-    if status.st_dev == home:
-        return None
-    return top, own if status.st_ino == 1 else _within_mount(top, own)
-
-
-def _shared_directory(link: str, hierarchy: str) -> str:
-    """Where co-mounted controllers are: behind the link that each has ("cpu"), or named as the kernel names
-    them."""
-    try:
-        return f"{ROOT}/{os.path.basename(os.readlink(link))}"
-    except OSError:
-        return link if os.path.isdir(link) else f"{ROOT}/{hierarchy}"
-
-
-def _within_mount(top: str, own: str) -> str:
-    """Our own cgroup as this mount shows it: a container without a cgroup namespace sees the host's names in
-    /proc."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        roots = [fields[3] for fields in (line.split(" ", 5) for line in file) if fields[4] == top]
-    relative = os.path.relpath(own, roots[-1]) if roots else "."
-    return "/" if relative == ".." or relative.startswith("../") else clean(f"/{relative}")

@@ -25,9 +25,9 @@ from libcontainer.errors import Error, SyscallError, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from typing import Any
 
+    from libcontainer.cgroups import Step
     from libcontainer.cgroups.oom import Watch
     from libcontainer.cgroups.resources import Resources, Write
 
@@ -116,24 +116,13 @@ class Manager2(Manager):
             return self.open_for_clone(), []
         return self._tree.open(directories[0], os.O_PATH | os.O_DIRECTORY), []
 
-    def set(self, resources: Resources, *, spec_devices: Collection[str] = (), devices: bool = True) -> None:
+    def _steps(self, resources: Resources) -> list[Step | None]:
         from libcontainer.cgroups.resources import V2
 
         if self.absent:
-            return
+            return []
         look = Files(self._tree, self._primary)
-        # All are worked out before one is written: what can be refused beforehand changes nothing.
-        steps = [plan(resources, look) if plan else None for _controller, plan in V2]
-        for writes in steps:
-            if writes is not None:
-                self._put(self._primary, writes)
-            elif devices:
-                self._set_spec_devices(resources, spec_devices)
-
-    def _set_spec_devices(self, resources: Resources, spec_devices: Collection[str]) -> None:
-        from libcontainer.cgroups.devices import with_defaults
-
-        self.set_devices(with_defaults(resources.get("devices") or [], spec_devices))
+        return [(self._primary, plan(resources, look)) if plan else None for _controller, plan in V2]
 
     def set_devices(self, rules: list[dict[str, Any]]) -> None:
         from libcontainer.cgroups.devices import evaluate

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from libcontainer.cgroups import Manager, clean, fs1, fs2, is_denied, mode, parse_own, systemd_names
+from libcontainer.cgroups import Manager, clean, fs1, fs2, hierarchies, is_denied, mode, parse_own, systemd_names
 from libcontainer.cgroups.files import ROOT
 from libcontainer.errors import Error, Unsupported
 
@@ -297,7 +297,7 @@ def _open(rootless: bool, log: Callable[..., None]) -> Units:
 def _tops() -> dict[str, str]:
     """Controller -> what systemd's units are below in its hierarchy: where systemd is, but for the scope it lives in."""
     with open("/proc/1/cgroup", encoding="utf-8", errors="surrogateescape") as file:
-        mounts = fs1.find_mounts(parse_own(file.read()))
+        mounts = hierarchies.find_mounts(parse_own(file.read()))
     return {name: clean(f"{top}/{own}").removesuffix("/init.scope") for name, (top, own) in mounts.items()}
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from libcontainer import cgroups
-from libcontainer.cgroups import fs1, fs2, inside, parse_own, parse_sub
+from libcontainer.cgroups import fs1, fs2, hierarchies, inside, parse_own, parse_sub
 from libcontainer.cgroups.devices import DEFAULTS, with_defaults
 from libcontainer.cgroups.files import Tree, clean
 from libcontainer.errors import Error, SyscallError, Unsupported, describe
@@ -172,7 +172,7 @@ def test_v1_co_mounted_controllers_share_a_directory(monkeypatch: pytest.MonkeyP
         name = {"": "unified", "name=systemd": "systemd"}.get(controller, hierarchy)
         return f"/sys/fs/cgroup/{name}", path
 
-    monkeypatch.setattr(fs1, "_mount", place)
+    monkeypatch.setattr(hierarchies, "_mount", place)
     relative = fs1.new("a/b", "id", rootless=False)
     assert relative.paths == {
         "devices": "/sys/fs/cgroup/devices/a/b",
@@ -188,7 +188,7 @@ def test_v1_co_mounted_controllers_share_a_directory(monkeypatch: pytest.MonkeyP
 
 def test_v1_without_devices_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fs1, "own_cgroups", lambda: {"cpu": "/"})
-    monkeypatch.setattr(fs1, "_mount", lambda *_: ("/sys/fs/cgroup/cpu", "/"))
+    monkeypatch.setattr(hierarchies, "_mount", lambda *_: ("/sys/fs/cgroup/cpu", "/"))
     with pytest.raises(Unsupported, match="devices"):
         fs1.new("/a", "id", rootless=False)
     assert fs1.new("/a", "id", rootless=True).paths == {"cpu": "/sys/fs/cgroup/cpu/a"}

@@ -128,10 +128,17 @@ class Cgroup:
         self.refuse = refuse
         self.seen: list[Any] = []
 
+    def values(self, resources: Any) -> Any:
+        self.seen.append("values")
+        return [("/c/file", "before")]
+
+    def put_back(self, values: Any) -> None:
+        self.seen.append(values)
+
     def set(self, resources: Any, *, devices: bool) -> None:
         assert not devices
         self.seen.append(resources)
-        if len(self.seen) == self.refuse:
+        if self.refuse == len(self.seen) - 1:
             raise Error("no")
 
 
@@ -175,7 +182,7 @@ def update(container: Any, resources: Any, rdt: dict[str, str] | None = None) ->
 def test_it_sets_and_saves(status: str) -> None:
     container = Fake(status)
     update(container, {"memory": {"limit": 300}})
-    assert container.cgroup.seen[0]["memory"]["limit"] == 300
+    assert container.cgroup.seen[1]["memory"]["limit"] == 300
     assert container.state.config["cgroups"]["memory"] == 300
     assert container.writes == 1
 
@@ -191,8 +198,9 @@ def test_refused_limits_are_put_back() -> None:
     container = Fake(refuse=1)
     with pytest.raises(Error, match="^no$"):
         update(container, {"memory": {"limit": 300}})
-    assert [seen["memory"]["limit"] for seen in container.cgroup.seen] == [300, 100]
-    assert not container.cgroup.seen[1]["memory"]["checkBeforeUpdate"]
+    first, new, old, last = container.cgroup.seen
+    assert (first, new["memory"]["limit"], old["memory"]["limit"], last) == ("values", 300, 100, [("/c/file", "before")])
+    assert not old["memory"]["checkBeforeUpdate"]
     assert container.writes == 0
 
 
