@@ -258,6 +258,11 @@ else:
 
     def test_below_a_threaded_cgroup(manager: Manager) -> None:
         manager.create({})
+        # Only where no controller that knows nothing of threads is enabled may a cgroup become threaded.
+        with open(f"{ROOT}/{NAME}/cgroup.controllers") as every:
+            names = every.read().split()
+        with open(f"{ROOT}/{NAME}/cgroup.subtree_control", "w") as control:
+            control.write(" ".join(f"-{name}" for name in names))
         with open(f"{manager.paths['']}/cgroup.type", "w") as file:
             file.write("threaded")
         inner = cgroups.new(f"/{NAME}/c/d", "d")
