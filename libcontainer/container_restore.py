@@ -122,6 +122,7 @@ class _Restoration(_Make, restore.Events):
         """CRIU reads images as the container's root too."""
         if self.plan.userns:
             images_dir.admit(images, self.plan.host_uid(0), self.plan.host_gid(0))
+            images_dir.admit_files(images, self.plan.host_gid(0))
 
     def _restore(self, images: int, work: int) -> None:
         run = restore.Restore(

@@ -33,6 +33,10 @@ CAUSES = (
         "CRIU's pipes are too small without CAP_SYS_RESOURCE: give it, or raise sysctl fs.pipe-max-size to 4194304",
     ),
     (
+        ("Can't get rlimit",),
+        "CRIU may not read the limits of processes of other users without CAP_SYS_RESOURCE: run as root with all capabilities",
+    ),
+    (
         ("iptables-restore", "ip6tables-restore", "Network locking failed", "nft_ctx", "locking network"),
         "CRIU could not lock the network: it needs iptables or nft in $PATH (or --network-lock skip)",
     ),

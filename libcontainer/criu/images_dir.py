@@ -7,6 +7,7 @@ What comes from an image directory is hostile: sizes are bounded, symlinks are n
 from __future__ import annotations
 
 import os
+import stat
 
 from libcontainer.errors import Error, SyscallError
 
@@ -72,6 +73,22 @@ def admit(images: int, uid: int, gid: int) -> None:
         return
     os.fchown(images, -1, gid)
     os.fchmod(images, (info.st_mode & 0o7777) | 0o010)
+
+
+def admit_files(images: int, gid: int) -> None:
+    """Let it read the images too, where the umask of the dump has closed them."""
+    for name in os.listdir(images):
+        if not name.endswith(".img"):
+            continue
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=images)
+        try:
+            info = os.fstat(fd)
+            alone = stat.S_ISREG(info.st_mode) and info.st_nlink == 1  # not a file of the host under a name of CRIU's
+            if alone and not info.st_mode & stat.S_IROTH:
+                os.fchown(fd, -1, gid)
+                os.fchmod(fd, stat.S_IMODE(info.st_mode) | stat.S_IRGRP)
+        finally:
+            os.close(fd)
 
 
 def write_descriptors(images: int, targets: list[str]) -> None:

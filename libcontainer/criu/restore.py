@@ -181,7 +181,8 @@ class Restore:
             manage_cgroups=True,
             manage_cgroups_mode=options.cgroup_mode(wanted.manage_cgroups_mode),
             notify_scripts=True,
-            orphan_pts_master=True,
+            # A terminal that is not the container's own is the caller's: CRIU takes it from its stdin (criu/tty.c).
+            orphan_pts_master=bool(self._plan.process.get("terminal")) or not wanted.shell_job,
             empty_ns=messages.CLONE_NEWNET,
             tcp_established=wanted.tcp_established,
             ext_unix_sk=wanted.ext_unix_sk,

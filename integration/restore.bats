@@ -1,0 +1,464 @@
+#!/usr/bin/env bats
+# restore: what a checkpoint holds goes on, in a container of the bundle; every flag; nothing stays after a failure.
+
+load helpers
+
+setup() {
+	require_criu
+	setup_bundle
+	writable
+	IMAGES="$BATS_TEST_TMPDIR/images"
+}
+
+# counter: writes 1, 2, 3, ... to /count, one in a tenth of a second.
+counter() {
+	# shellcheck disable=SC2016
+	script 'i=0; while :; do i=$((i + 1)); echo $i >>/count; sleep 0.1; done'
+}
+
+# dumped [RUN-ARGS]: the images of $CT, which is gone.
+dumped() {
+	"$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >/dev/null 2>&1
+	[[ ! -e rootfs/ready_for && $# -eq 0 ]] || true
+	sleep 0.4
+	run_pyrunc -0 checkpoint --image-path "$IMAGES" "$@" "$CT"
+	nothing_left "$CT"
+}
+
+restored() { # restored [RESTORE-ARGS]: detached; its descriptors are the null device as those of dumped() were
+	status=0
+	output="$("$PYRUNC" --root "$ROOT" restore -d --image-path "$IMAGES" "$@" "$CT" </dev/null 2>&1 >/dev/null)" || status=$?
+	printf 'restore: status %d, output: %s\n' "$status" "$output"
+	[[ $status -eq 0 ]]
+}
+
+# refused [RESTORE-ARGS]: it fails, and nothing is left of it.
+refused() {
+	! restored "$@" || return 1
+	[[ ! -e $ROOT/$CT ]]
+	no_cgroup_left
+	! grep -F "$BATS_TEST_TMPDIR" /proc/self/mountinfo
+	[[ -z $(pgrep -f "$BATS_TEST_TMPDIR/bundle" || true) ]]
+}
+
+counts() { # it goes on counting, and has missed and repeated nothing
+	local before
+	before=$(wc -l <rootfs/count)
+	wait_for counted_more "$before"
+	seq "$(wc -l <rootfs/count)" | head -n "$((before + 1))" | cmp - <(head -n "$((before + 1))" rootfs/count)
+}
+
+counted_more() {
+	[[ $(wc -l <rootfs/count) -gt $1 ]]
+}
+
+inside() { # inside COMMAND...: its output
+	run_pyrunc -0 exec "$CT" "$@"
+}
+
+@test "restore: a counter goes on where it was" {
+	counter
+	dumped
+	restored
+	expect_state "$CT" running
+	counts
+	[[ $(jq -r .config.namespaces[].type "$ROOT/$CT/state.json") == *NEWTIME* ]]
+	inside readlink /proc/self/ns/time
+	[[ $output == "$(readlink "/proc/$(init_pid "$CT")/ns/time")" ]]
+	run_pyrunc -0 delete -f "$CT"
+}
+
+@test "restore: again and again, from what was restored" {
+	counter
+	dumped
+	for _ in 1 2 3; do
+		restored
+		counts
+		rm -r "$IMAGES"
+		run_pyrunc -0 checkpoint --image-path "$IMAGES" "$CT"
+		nothing_left "$CT"
+	done
+}
+
+@test "restore: the foreground has the process's input, output and status" {
+	script 'echo before; read line; echo "after: $line"; exit 7'
+	mkfifo in
+	"$PYRUNC" --root "$ROOT" run "$CT" <in >out1 2>&1 3>&- &
+	exec 7>in
+	wait_for grep -q before out1
+	run_pyrunc -0 checkpoint --image-path "$IMAGES" "$CT"
+	exec 7>&-
+	wait
+	run_command -7 sh -c 'echo typed | "$0" --root "$1" restore --image-path "$2" "$3"' "$PYRUNC" "$ROOT" "$IMAGES" "$CT"
+	expect_only "after: typed"
+	nothing_left "$CT"
+}
+
+@test "restore: output that goes to a file goes on in another" {
+	# shellcheck disable=SC2016
+	script 'i=0; while :; do i=$((i + 1)); echo "line $i"; sleep 0.1; done'
+	"$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >first 2>&1
+	wait_for grep -q 'line 3' first
+	run_pyrunc -0 checkpoint --image-path "$IMAGES" "$CT"
+	"$PYRUNC" --root "$ROOT" restore -d --image-path "$IMAGES" "$CT" </dev/null >second 2>&1
+	wait_for grep -q 'line' second
+	run_pyrunc -0 delete -f "$CT"
+	[[ $(grep -o '[0-9]*' second | head -n 1) -eq $(($(tail -n 1 first | grep -o '[0-9]*') + 1)) ]]
+}
+
+@test "restore: the terminal's master goes to the console socket" {
+	edit '.process.terminal = true'
+	script '(while :; do echo tick; sleep 0.2; done) & read line; echo "got: $line"; tty; wait'
+	python3 "$LIB/recvtty.py" "$BUNDLE/tty.sock" "$BUNDLE/tty" 3>&- &
+	wait_for test -S tty.sock
+	run_detached -0 run -d --console-socket tty.sock "$CT"
+	wait_for grep -q tick tty.out
+	run_pyrunc -0 checkpoint --image-path "$IMAGES" "$CT"
+	rm -f tty.sock
+	python3 "$LIB/recvtty.py" "$BUNDLE/tty.sock" "$BUNDLE/tty2" $'typed\n' 3>&- &
+	wait_for test -S tty.sock
+	restored --console-socket "$BUNDLE/tty.sock"
+	wait_for grep -q 'got: typed' tty2.out
+	wait_for grep -q '/dev/pts/0' tty2.out
+	[[ $(cat tty2.fds) == 1 ]]
+	run_pyrunc -0 delete -f "$CT"
+}
+
+@test "restore: a terminal needs somebody at its other end" {
+	counter
+	dumped
+	edit '.process.terminal = true'
+	refused
+	expect "cannot allocate tty if runc will detach without setting console socket"
+	edit '.process.terminal = false'
+	refused --console-socket nowhere
+	expect "cannot use console socket if runc will not detach or allocate tty"
+}
+
+capable() { # capable NUMBER: of a capability
+	(((0x$(sed -n 's/^CapEff:\t//p' /proc/self/status) >> $1) & 1))
+}
+
+@test "restore: --pid-file, and the state is that of the new process" {
+	counter
+	dumped
+	restored --pid-file pid
+	[[ $(cat pid) == "$(init_pid "$CT")" && -d /proc/$(cat pid) ]]
+	[[ $(jq .init_process_start "$ROOT/$CT/state.json") == "$(cut -d' ' -f22 "/proc/$(cat pid)/stat")" ]]
+	[[ ! -e $ROOT/$CT/criu-root && ! -e $ROOT/$CT/checkpoint ]]
+}
+
+@test "restore: a pid file that cannot be written leaves nothing" {
+	counter
+	dumped
+	refused --pid-file /nonexistent/pid
+}
+
+@test "restore: another id, bundle and cgroup" {
+	counter
+	dumped
+	mkdir ../other && cp -a rootfs config.json ../other/
+	(
+		cd ../other
+		edit --arg cgroup "/$CGROUP-other" '.linux.cgroupsPath = $cgroup | .linux.resources.pids.limit = 17'
+	)
+	"$PYRUNC" --root "$ROOT" restore -d --image-path "$IMAGES" --bundle ../other other </dev/null >/dev/null 2>&1
+	local pid
+	pid=$(init_pid other)
+	grep -q "/$CGROUP-other" "/proc/$pid/cgroup"
+	! grep -q "/$CGROUP$" "/proc/$pid/cgroup"
+	! grep -v "/$CGROUP-other\$" "/proc/$pid/cgroup" | grep -v ':/$' | grep "$CGROUP"
+	[[ $(cat "$(find "$CGROUPS" -path "*/$CGROUP-other/pids.max" | head -n 1)") == 17 ]]
+	run_pyrunc -0 delete -f other
+	rm -r ../other
+}
+
+@test "restore: limits and device rules are the config's" {
+	edit '.linux.resources.memory.limit = 67108864'
+	counter
+	dumped
+	restored
+	local file
+	file=$(find "$CGROUPS" -path "*/$CGROUP/memory.limit_in_bytes" -o -path "*/$CGROUP/memory.max" | head -n 1)
+	[[ $(cat "$file") == 67108864 ]]
+	run_pyrunc exec --cap CAP_MKNOD "$CT" sh -c 'mknod /tmp/disk b 7 0 && head -c 1 /tmp/disk'
+	[[ $status -ne 0 ]]
+	expect "Operation not permitted"
+}
+
+@test "restore: every process, with its session and group" {
+	script 'sleep 1001 & (setsid sleep 1002 &) ; sh -c "sleep 1003 & sleep 1004; :" & wait'
+	dumped
+	restored
+	inside ps -o args
+	expect "sleep 1001" "sleep 1002" "sleep 1003" "sleep 1004"
+}
+
+@test "restore: environment, directory, user and hostname" {
+	capable 24 || skip "no CAP_SYS_RESOURCE: CRIU cannot dump processes of other users"
+	edit '.process.user = {uid: 1000, gid: 1000, additionalGids: [50]} | .process.env += ["KEPT=yes"] | .hostname = "kept"'
+	script 'cd /tmp; while :; do sleep 0.1; done'
+	dumped
+	restored
+	local pid
+	pid=$(init_pid "$CT")
+	tr '\0' '\n' <"/proc/$pid/environ" | grep -qx KEPT=yes
+	grep -qP '^Uid:\t1000\t1000' "/proc/$pid/status"
+	grep -q '^Groups:.*50' "/proc/$pid/status"
+	inside sh -c 'hostname; readlink /proc/1/cwd'
+	expect kept /tmp
+}
+
+@test "restore: content of the container's own file systems" {
+	add_mount /scratch tmpfs tmpfs size=1m
+	script 'echo kept >/dev/shm/a; echo kept too >/scratch/b; touch /ready; while :; do sleep 0.1; done'
+	dumped
+	restored
+	inside cat /dev/shm/a /scratch/b
+	expect_only "kept
+kept too"
+}
+
+@test "restore: masked and read-only paths still are" {
+	counter
+	dumped
+	restored
+	inside sh -c 'head -c 1 /proc/keys | wc -c; ls /sys/firmware | wc -l; echo 1 >/proc/sys/kernel/domainname; :'
+	expect "0" "Read-only file system"
+}
+
+@test "restore: hooks run in the container's namespaces, before the processes" {
+	edit --arg out "$OUT" '.hooks = {
+		prestart: [{path: "/bin/sh", args: ["sh", "-c", "cat >\($out).prestart"]}],
+		createRuntime: [{path: "/bin/sh", args: ["sh", "-c", "cat >\($out).createRuntime"]}],
+		poststart: [{path: "/bin/sh", args: ["sh", "-c", "touch \($out).poststart"]}],
+		poststop: [{path: "/bin/sh", args: ["sh", "-c", "touch \($out).poststop"]}]}'
+	counter
+	dumped
+	rm "$OUT".*
+	restored
+	[[ $(jq -r .id "$OUT.prestart") == "$CT" ]]
+	[[ $(jq .pid "$OUT.createRuntime") == "$(init_pid "$CT")" ]]
+	[[ ! -e $OUT.poststart ]]
+	run_pyrunc -0 delete -f "$CT"
+	[[ -e $OUT.poststop ]]
+}
+
+@test "restore: a hook that fails leaves nothing" {
+	counter
+	dumped
+	edit '.hooks.createRuntime = [{path: "/bin/false"}]'
+	refused
+	expect "error running createRuntime hook #0"
+	[[ $output != *"type NOTIFY errno 0"* ]]
+	edit 'del(.hooks)'
+	restored
+}
+
+@test "restore: --work-path has the log" {
+	counter
+	dumped
+	restored --work-path "$BATS_TEST_TMPDIR/work"
+	[[ -s $BATS_TEST_TMPDIR/work/restore.log && ! -e $IMAGES/restore.log ]]
+}
+
+@test "restore: default image path is ./checkpoint of the caller" {
+	counter
+	"$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >/dev/null 2>&1
+	mkdir ../elsewhere
+	cd ../elsewhere
+	run_pyrunc -0 checkpoint "$CT"
+	[[ -e checkpoint/inventory.img ]]
+	"$PYRUNC" --root "$ROOT" restore -d --bundle "$BUNDLE" "$CT" </dev/null >/dev/null 2>&1
+	expect_state "$CT" running
+	cd "$BUNDLE"
+}
+
+@test "restore: no such images" {
+	refused
+	expect "$IMAGES" "no such file or directory"
+}
+
+@test "restore: images without descriptors.json" {
+	counter
+	dumped
+	rm "$IMAGES/descriptors.json"
+	refused
+	expect "descriptors.json"
+}
+
+@test "restore: an image that is cut off" {
+	counter
+	dumped
+	truncate -s 40 "$IMAGES"/mountpoints-*.img
+	refused
+	expect "invalid checkpoint image mountpoints-"
+}
+
+@test "restore: pages that are gone are an error in words, and nothing stays" {
+	counter
+	dumped
+	rm "$IMAGES"/pages-*.img
+	refused
+	expect "criu failed: type RESTORE" "restore.log"
+}
+
+@test "restore: the id is taken" {
+	counter
+	dumped
+	restored
+	! restored
+	expect "container with given ID already exists"
+	expect_state "$CT" running
+}
+
+@test "restore: a network namespace by path is joined again" {
+	local ns="bats-$$-$BATS_TEST_NUMBER"
+	ip netns add "$ns" 2>/dev/null || skip "no ip netns"
+	edit --arg path "/run/netns/$ns" '(.linux.namespaces[] | select(.type == "network")).path = $path'
+	counter
+	dumped
+	restored
+	[[ $(stat -Lc %i "/proc/$(init_pid "$CT")/ns/net") == "$(stat -c %i "/run/netns/$ns")" ]]
+	run_pyrunc -0 checkpoint --image-path "$IMAGES" "$CT"
+	ip netns del "$ns"
+	refused
+	expect "/run/netns/$ns"
+}
+
+@test "restore: a uts namespace by path is joined" {
+	unshare -u sh -c 'hostname joined; exec sleep 1000' 3>&- >/dev/null 2>&1 &
+	local holder=$!
+	wait_for sh -c "[ \$(readlink /proc/$holder/ns/uts) != $(readlink /proc/self/ns/uts) ]"
+	counter
+	dumped
+	edit --arg path "/proc/$holder/ns/uts" '(.linux.namespaces[] | select(.type == "uts")).path = $path | del(.hostname)'
+	restored
+	[[ $(readlink "/proc/$(init_pid "$CT")/ns/uts") == "$(readlink "/proc/$holder/ns/uts")" ]]
+	kill "$holder"
+}
+
+@test "restore: a cgroup namespace by path is refused in words" {
+	counter
+	dumped
+	edit '.linux.namespaces |= map(select(.type != "cgroup")) + [{type: "cgroup", path: "/proc/1/ns/cgroup"}]'
+	refused
+	expect "Do not know how to handle namespace"
+}
+
+@test "restore: in a user namespace, with its devices" {
+	chown -R 100000:100000 rootfs
+	edit '.linux.namespaces += [{type: "user"}]
+		| .linux.uidMappings = [{containerID: 0, hostID: 100000, size: 65536}] | .linux.gidMappings = .linux.uidMappings
+		| .linux.devices = [{path: "/dev/mynull", type: "c", major: 1, minor: 3, fileMode: 432, uid: 0, gid: 50}]'
+	script 'exec 5<>/dev/mynull; i=0; while :; do i=$((i + 1)); echo $i >>/count; echo x >&5; sleep 0.1; done'
+	dumped
+	chmod 600 "$IMAGES"/*.img
+	restored
+	counts
+	inside sh -c 'stat -c "%F %a %u:%g" /dev/mynull; echo >/dev/null && head -c 2 /dev/zero | wc -c; head -c 1 /proc/keys | wc -c'
+	expect "character special file 660 0:50" "2"
+	run_pyrunc -0 checkpoint --image-path "$IMAGES.2" "$CT"
+	IMAGES="$IMAGES.2"
+	restored
+	counts
+}
+
+@test "restore: a busy cgroup is refused, before anything is made" {
+	counter
+	dumped
+	run_detached -0 run -d other
+	refused_but_cgroup
+	expect "container's cgroup is not empty"
+	run_pyrunc -0 delete -f other
+}
+
+refused_but_cgroup() {
+	! restored || return 1
+	[[ ! -e $ROOT/$CT ]]
+}
+
+@test "restore: --empty-ns network, and no other" {
+	counter
+	dumped
+	refused --empty-ns uts
+	expect 'namespace "uts" is not supported'
+	restored --empty-ns network
+}
+
+@test "restore: --manage-cgroups-mode" {
+	counter
+	dumped
+	refused --manage-cgroups-mode sometimes
+	expect "invalid manage-cgroups-mode value"
+	local mode
+	# the container's cgroups are made beforehand
+	refused --manage-cgroups-mode strict
+	expect "existing cgroups"
+	for mode in soft full ignore; do
+		restored --manage-cgroups-mode "$mode"
+		counts
+		grep -q "/$CGROUP$" "/proc/$(init_pid "$CT")/cgroup"
+		run_pyrunc -0 checkpoint --manage-cgroups-mode "$mode" --image-path "$IMAGES" "$CT"
+	done
+}
+
+@test "restore: --network-lock takes the three methods" {
+	counter
+	dumped
+	refused --network-lock wishes
+	expect 'invalid network-lock value "wishes"'
+	restored --network-lock skip
+}
+
+@test "restore: file locks need --file-locks" {
+	cat >lock.py <<-END
+		import fcntl, time
+		lock = open("$BUNDLE/rootfs/lock", "w")
+		fcntl.lockf(lock, fcntl.LOCK_EX)
+		time.sleep(1000)
+	END
+	# shellcheck disable=SC2016
+	script 'exec 9>/lock; flock 9; while :; do sleep 0.1; done'
+	"$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >/dev/null 2>&1
+	wait_for pyrunc exec "$CT" sh -c '! flock -n /lock true'
+	run_pyrunc -0 checkpoint --file-locks --image-path "$IMAGES" "$CT"
+	restored --file-locks
+	inside sh -c '! flock -n /lock true'
+}
+
+@test "restore: --shell-job gives the session of the caller's terminal" {
+	script 'while :; do sleep 0.1; done'
+	counter
+	# the caller's terminal is the container's
+	python3 "$LIB/interminal.py" 24 80 sh -c '"$0" --root "$1" run -d "$2"; sleep 0.5; "$0" --root "$1" checkpoint --shell-job --image-path "$3" "$2"; echo "dump $?"; "$0" --root "$1" restore -d --shell-job --image-path "$3" "$2"; echo "restore $?"; sleep 0.3; "$0" --root "$1" delete -f "$2"' "$PYRUNC" "$ROOT" "$CT" "$IMAGES" >out2 2>&1 3>&- </dev/null || true
+	cat out2
+	grep -q 'dump 0' out2 && grep -q 'restore 0' out2
+}
+
+@test "restore: flags that callers give, and lsm profiles in the wrong place" {
+	counter
+	dumped
+	run_pyrunc restore --lsm-mount-context
+	expect "flag needs an argument" "requires an argument"
+	restored --no-new-keyring --no-pivot -no-subreaper --auto-dedup --ext-unix-sk --tcp-established
+	counts
+}
+
+@test "restore: --tcp-close" {
+	counter
+	dumped
+	restored --tcp-close
+	counts
+}
+
+@test "restore: a hostile rootfs cannot lead mountpoints out" {
+	mkdir "$BATS_TEST_TMPDIR/outside"
+	add_mount /inner/point tmpfs tmpfs
+	counter
+	dumped
+	rm -r rootfs/inner
+	ln -s "$BATS_TEST_TMPDIR/outside" rootfs/inner
+	restored || true
+	[[ -z $(ls "$BATS_TEST_TMPDIR/outside") ]]
+}
