@@ -30,8 +30,8 @@ class Entry:
         self._tasks: list[int] = []
         self.pid = 0
 
-    def send_clone(self, channel: Channel, flags: int, place: int | None) -> tuple[Batch, int]:
-        """Send the clone3 with `flags` into the cgroup `place`; receive_clone() has its outcome."""
+    def send_clone(self, channel: Channel, flags: int, place: int | None, how: int = 0) -> tuple[Batch, int]:
+        """Send the clone3 with `flags` into the cgroup `place`; receive_clone() has its outcome. `how` is 0 or CONTINUE."""
         self._place = place
         batch = Batch()
         if place is None:
@@ -39,8 +39,16 @@ class Entry:
         else:
             into = flags | namespaces.CLONE_INTO_CGROUP
             cloned = batch.op(OP_CLONE, 0, (into, batch.local(place)), "clone3", "namespaces")
-        channel.send(batch)
+        channel.send(batch, how)
         return batch, cloned
+
+    def cancelled(self, channel: Channel, sent: tuple[Batch, int]) -> None:
+        """Take note that a clone which was sent with CONTINUE was not executed."""
+        try:
+            channel.receive(sent[0])
+        except StepError:
+            return
+        raise Error("init went on after a failure")
 
     def receive_clone(self, channel: Channel, flags: int, sent: tuple[Batch, int]) -> int:
         """The pid of the clone; without the cgroup if the kernel does not let it be born there."""

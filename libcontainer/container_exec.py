@@ -23,7 +23,7 @@ from libcontainer.ending import Ending
 from libcontainer.errors import ContainerNotRunning, Error
 from libcontainer.plan import Slots
 from libcontainer.process import Process
-from libcontainer.remote import AT_FDCWD, Batch, Channel, StepError
+from libcontainer.remote import AT_FDCWD, CONTINUE, Batch, Channel, StepError
 from libcontainer.steps import Step, Talk
 
 TYPE_CHECKING = False
@@ -138,9 +138,7 @@ class _Exec:
         self.container.log("debug", "nsexec container setup")
         faults.point("exec.spawned")
         self._initial_affinity()
-        self._join(channel)
-        faults.point("exec.joined")
-        self._clone(channel)
+        self._join_and_clone(channel)
         faults.point("exec.cloned")
         self._set_up(channel)
         self._place()
@@ -189,34 +187,51 @@ class _Exec:
 
     # -- namespaces and cgroup
 
-    def _join(self, channel: Channel) -> None:
-        """All namespaces at once by init's pidfd (Linux 5.8); mixed owners need them one by one."""
+    def _join_and_clone(self, channel: Channel) -> None:
+        """Into the namespaces, then the process itself, born in the container's cgroup where the kernel lets it be.
+
+        The clone is sent without waiting for the joins: if they fail, it is cancelled.
+        """
         kinds = [entry["type"] for entry in self.saved.namespaces]
-        if not kinds:
-            child.not_dumpable(channel)
-            return
-        init = self.container.state.init_process_pid
-        pidfd = os.pidfd_open(init)
+        joins = self._send_joins(channel, kinds)
+        place = self._open_cgroup()
+        sent = self.entry.send_clone(channel, 0, place, CONTINUE)
         try:
-            self._check_alive()  # the number may have been taken over by another process until now
-            self._join_at_once(channel, pidfd, kinds)
+            channel.receive(joins)
         except StepError as err:
+            self.entry.cancelled(channel, sent)
             if err.call != "setns" or err.errno not in (errno.EPERM, errno.EINVAL):
                 raise
-            self._join_one_by_one(channel, init, kinds)
-        finally:
-            os.close(pidfd)
+            self._join_one_by_one(channel, kinds)
+            sent = self.entry.send_clone(channel, 0, place)
+        faults.point("exec.joined")
+        self.pid = self.entry.receive_clone(channel, 0, sent)
+        self.pidfd = os.pidfd_open(self.pid)
+        child.reap(self.stage0)
+        self.stage0 = 0
+        self.container.log("debug", "child process in init()", pid=self.pid)
 
-    def _join_at_once(self, channel: Channel, pidfd: int, kinds: list[str]) -> None:
+    def _send_joins(self, channel: Channel, kinds: list[str]) -> Batch:
+        """All namespaces at once by init's pidfd (Linux 5.8); mixed owners will need them one by one."""
         batch = Batch()
         child.append_not_dumpable(batch)
-        flags = sum(namespaces.FLAGS[kind] for kind in kinds)
-        batch.call("setns", sysnr.SETNS, batch.local(pidfd), flags, path="namespaces of init")
-        if self.userns:
-            namespaces.append_become_root(batch)
-        channel.run(batch)
+        if not kinds:
+            channel.send(batch)
+            return batch
+        pidfd = os.pidfd_open(self.container.state.init_process_pid)
+        try:
+            self._check_alive()  # the number may have been taken over by another process until now
+            flags = sum(namespaces.FLAGS[kind] for kind in kinds)
+            batch.call("setns", sysnr.SETNS, batch.local(pidfd), flags, path="namespaces of init")
+            if self.userns:
+                namespaces.append_become_root(batch)
+            channel.send(batch)
+        finally:
+            os.close(pidfd)
+        return batch
 
-    def _join_one_by_one(self, channel: Channel, init: int, kinds: list[str]) -> None:
+    def _join_one_by_one(self, channel: Channel, kinds: list[str]) -> None:
+        init = self.container.state.init_process_pid
         opened = namespaces.open_paths(
             [(kind, f"/proc/{init}/ns/{namespaces.PROC_NAMES[kind]}") for kind in kinds]
         )
@@ -230,21 +245,16 @@ class _Exec:
         if not self.container.state.is_alive():
             raise ContainerNotRunning
 
-    def _clone(self, channel: Channel) -> None:
-        """The process itself, in the container's cgroup where the kernel lets it be born there."""
+    def _open_cgroup(self) -> int | None:
+        """The directory for CLONE_INTO_CGROUP, if there is one that we may open."""
         manager = self.container.cgroup
         self.targets = manager.exec_targets(self.cgroup or None)
         try:
             place, self.tasks = manager.open_for_join(self.targets)
         except OSError:
-            place, self.tasks = None, []
             self.by_pid = True
-        sent = self.entry.send_clone(channel, 0, place)
-        self.pid = self.entry.receive_clone(channel, 0, sent)
-        self.pidfd = os.pidfd_open(self.pid)
-        child.reap(self.stage0)
-        self.stage0 = 0
-        self.container.log("debug", "child process in init()", pid=self.pid)
+            return None
+        return place
 
     def _cgroup_steps(self) -> list[Step | Talk]:
         if self.by_pid:
