@@ -67,13 +67,13 @@ def _spawn(path: str, args: Sequence[str], env: Mapping[str, str], stdio: list[i
     actions: list[tuple[int, int] | tuple[int, int, int]] = [
         (os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(stdio)
     ]
-    actions.extend((os.POSIX_SPAWN_CLOSE, fd) for fd in _leaked())
+    actions.extend((os.POSIX_SPAWN_CLOSE, fd) for fd in leaked())
     return os.posix_spawn(
         path, list(args), env, file_actions=actions, setsigmask=(), setsigdef=_signal.valid_signals()
     )
 
 
-def _leaked() -> list[int]:
+def leaked() -> list[int]:
     """Descriptors above stdio that we inherited and that would be passed on (ours are all close-on-exec)."""
     return [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd > 2 and _inheritable(fd)]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from libcontainer.criu import dump_request, features, freezer, images_dir, messages, mounts, stdio
+from libcontainer.criu import config_file, dump_request, features, freezer, images_dir, messages, mounts, stdio
 from libcontainer.criu.dump_request import LOG_FILE
 from libcontainer.criu.failure import CriuFailed, explain
 from libcontainer.criu.progress import DUMP, PRE_DUMP, Images, resident_bytes
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from libcontainer.container import Container
+    from libcontainer.criu.messages import Message
     from libcontainer.criu.options import CheckpointOptions
     from libcontainer.criu.progress import Progress
     from libcontainer.criu.rpc import Notification
@@ -30,7 +31,7 @@ MARKER = "checkpoint"  # in the container's directory while its images are all t
 class Dump:
     """One dump (or pre-dump) of a container into the directory `images`, with its log in `work`."""
 
-    __slots__ = ("_container", "_handlers", "_images", "_options", "_progress", "_version", "_work", "session")
+    __slots__ = ("_config", "_container", "_handlers", "_images", "_options", "_progress", "_version", "_work", "session")
 
     def __init__(self, container: Container, wanted: CheckpointOptions, images: int, work: int, progress: Progress) -> None:
         self._container = container
@@ -39,6 +40,7 @@ class Dump:
         self._work = work
         self._progress = progress
         self._version = 0
+        self._config = -1
         self._handlers: dict[str, Callable[[Notification], None]] = {
             "query-ext-files": self._external_files,
             "post-dump": self._dumped,
@@ -59,22 +61,32 @@ class Dump:
             if isinstance(err, CriuFailed):
                 self._explain(err)
             raise
+        finally:
+            if self._config >= 0:
+                os.close(self._config)
 
     def _talk(self) -> None:
         self._version = features.check_version(self.session)
         kind = self._kind()
         if self._options.lazy_pages:
             features.require_feature(self.session, "lazy_pages")
+        request = self._request(kind)
+        wanted = PRE_DUMP if self._options.pre_dump else DUMP
+        self._progress.begin(wanted, Images(self._images, new=True), self._to_write)
+        self.session.request(kind, request, self._notified)
+
+    def _request(self, kind: int) -> Message:
         request = dump_request.build(
             self._container, self._options, images=self._images, work=self._work, version=self._version
         )
+        if self._options.lazy_pages and self._options.page_server is not None:
+            self._config = config_file.with_address(config_file.of(self._container.annotations), request.ps.address)
+            request.config_file = config_file.path_of(self._config)
         if self._version < features.QUERY_EXT_FILES and kind == messages.DUMP:  # it would not ask
             request.external.extend(self._external())
         for field, value in request.ListFields():
             self._container.log("debug", f"CRIU option {field.name} with value {' '.join(str(value).split())}")
-        wanted = PRE_DUMP if self._options.pre_dump else DUMP
-        self._progress.begin(wanted, Images(self._images, new=True), self._to_write)
-        self.session.request(kind, request, self._notified)
+        return request
 
     def _to_write(self) -> int:
         """What has been written before need not be written again, and nobody knows how much that is."""
@@ -102,7 +114,7 @@ class Dump:
     def _external(self) -> list[str]:
         """The keys of what CRIU shall leave alone."""
         container = self._container
-        descriptors = stdio.names(container)
+        descriptors = stdio.names(container, terminals=self._options.shell_job)
         images_dir.write_descriptors(self._images, descriptors)
         keys = mounts.of_container(container.state.init_process_pid, container.saved, self._options.ext_mounts)
         return [*keys, *stdio.external(descriptors)]

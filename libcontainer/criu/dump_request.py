@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from libcontainer.criu import features, freezer, messages, namespaces, network, options
+from libcontainer.criu import config_file, features, freezer, messages, namespaces, network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _add_environment(request: Message, container: Container, version: int) -> No
     frozen = freezer.directory(container.cgroup, version)
     if frozen is not None:
         request.freeze_cgroup = frozen
-    config = options.config_file(container.annotations)
+    config = config_file.of(container.annotations)
     if config is not None:
         request.config_file = config
 

@@ -41,11 +41,15 @@ CAUSES = (
         "CRIU could not lock the network: it needs iptables or nft in $PATH (or --network-lock skip)",
     ),
     (("Connected TCP socket",), "the container has established TCP connections: use --tcp-established or --tcp-close"),
-    (("In-flight TCP connections",), "the container has connections that are being made: use --tcp-skip-in-flight"),
+    (("In-flight",), "the container has connections that are being made: use --tcp-skip-in-flight"),
     (("Some file locks are hold", "file locks are hold"), "the container holds file locks: use --file-locks"),
     (("Can't create link remap", "link-remap"), "the container has deleted files open: use --link-remap"),
     (("increase limit", "ghost file"), "a deleted file that is open is larger than --ghost-limit"),
-    (("external unix socket", "External socket is used"), "a socket is connected to outside: use --ext-unix-sk"),
+    (
+        ("without peer",),
+        "a unix socket is connected to one in another network namespace, which CRIU cannot dump: close it before",
+    ),
+    (("External socket is used",), "a socket is connected to outside: use --ext-unix-sk"),
     (("leaves outside", "session leader"), "a process belongs to a session outside the container: use --shell-job"),
 )
 

@@ -19,9 +19,6 @@ CGROUP_MODES = {
     "strict": messages.CGROUPS_STRICT,
     "ignore": messages.CGROUPS_IGNORE,
 }
-# CRIU reads it from 3.11 on; what it says overrides what the RPC says.
-CONFIG_ANNOTATION = "org.criu.config"
-CONFIG_FILE = "/etc/criu/runc.conf"
 PORTS = range(1, 1 << 16)
 _UNITS = {"K": 10, "M": 20, "G": 30}
 
@@ -170,8 +167,3 @@ def ext_mounts(texts: Sequence[str]) -> dict[str, str]:
         if not (path.startswith("/") and key):
             raise Error(f"invalid --ext-mount argument {text!r}: it is PATH=KEY with an absolute path in the container")
     return {os.path.normpath(path): key for path, _, key in pairs}
-
-
-def config_file(annotations: Mapping[str, str]) -> str | None:
-    """The configuration file that CRIU shall read; an empty annotation means none."""
-    return annotations.get(CONFIG_ANNOTATION, CONFIG_FILE) or None

@@ -12,7 +12,7 @@ import select
 import time
 
 from libcontainer.errors import SyscallError, Unsupported
-from libcontainer.program import in_mount_namespace, signal_text, tail
+from libcontainer.program import in_mount_namespace, leaked, signal_text, tail
 from libcontainer.state import process_start_time
 
 TYPE_CHECKING = False
@@ -142,8 +142,10 @@ class Criu:
 def _spawn(path: str, channel: int, streams: Sequence[int], pass_fds: Sequence[int]) -> int:
     """posix_spawn(3): dup2 of a descriptor to itself clears close-on-exec there."""
     high = _above(streams)
-    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(high)]
-    actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in dict.fromkeys((channel, *pass_fds)) if fd > 2]
+    wanted = {channel, *pass_fds}
+    actions: list[tuple[int, int] | tuple[int, int, int]] = [(os.POSIX_SPAWN_DUP2, fd, to) for to, fd in enumerate(high)]
+    actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in sorted(wanted) if fd > 2]
+    actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in leaked() if fd not in wanted]
     environment = {**os.environ, "PATH": ":".join(search_path())}
     try:
         return os.posix_spawn(

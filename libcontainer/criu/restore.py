@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from libcontainer.criu import features, images_dir, messages, mounts_image, mounts_sources, network, options, stdio
+from libcontainer.criu import config_file, features, images_dir, messages, mounts_image, mounts_sources, network, stdio
 from libcontainer.criu.failure import CriuFailed, explain
 from libcontainer.criu.mounts_stage import ROOT, Stage
 from libcontainer.criu.namespaces import EXTERNAL
@@ -208,7 +208,7 @@ class Restore:
             request.lsm_profile = wanted.lsm_profile
         if wanted.lsm_mount_context:
             request.lsm_mount_context = wanted.lsm_mount_context
-        config = options.config_file(self._plan.spec.get("annotations") or {})
+        config = config_file.of(self._plan.spec.get("annotations") or {})
         if config is not None:
             request.config_file = config
 

@@ -1,13 +1,16 @@
 """What descriptors 0 to 2 of a container are, in CRIU's words: restore gives it others in their place, by the same words.
 
-Pipes are dumped as they are, and found again by "pipe:[INODE]". A file or FIFO of the host, which no mount of the container
-leads to, CRIU dumps only as an external one, named "file[MOUNT:INODE]" in hexadecimal (criu(8), --external).
+Pipes are dumped as they are, and found again by "pipe:[INODE]". A file, FIFO or terminal of the host, which no mount of the
+container leads to, CRIU dumps only as an external one, named "file[MOUNT:INODE]" or "tty[RDEV:DEV]" in hexadecimal (criu(8),
+--external).
 """
 
 from __future__ import annotations
 
 import os
 import stat
+
+from libcontainer.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,15 +19,19 @@ if TYPE_CHECKING:
     from libcontainer.container import Container
 
 _FILES = (stat.S_IFREG, stat.S_IFIFO)
+_TERMINALS = (4, 5, *range(136, 144))  # tty and console, Unix98 slaves: Documentation/admin-guide/devices.txt
 
 
-def names(container: Container) -> list[str]:
-    """The entries of descriptors.json for a container whose processes are stopped."""
+def names(container: Container, *, terminals: bool) -> list[str]:
+    """The entries of descriptors.json for a container whose processes are stopped; of host terminals only if allowed."""
     targets = container.state.external_descriptors
     outside = [target for target in targets if target.startswith("/")]
     found: dict[str, str] = {}
     for pid in _pids(container) if outside else ():
         found.update(_host_files(pid, outside))
+    terminal = next((target for target, name in found.items() if name.startswith("tty[")), None)
+    if terminal and not terminals:
+        raise Error(f"the container uses a terminal of the host, {terminal}: use --shell-job")
     return [found.get(target, target) for target in targets]
 
 
@@ -40,7 +47,7 @@ def external(entries: list[str]) -> list[str]:
 
 def is_external(entry: str) -> bool:
     """Whether restore must give CRIU a descriptor under this name that a dump has declared external."""
-    return entry.startswith("file[")
+    return entry.startswith(("file[", "tty["))
 
 
 def inherit_keys(entry: str) -> list[str]:
@@ -67,6 +74,8 @@ def _host_files(pid: int, targets: list[str]) -> Iterator[tuple[str, str]]:
             continue
         if stat.S_IFMT(info.st_mode) in _FILES:
             yield target, f"file[{mount:x}:{info.st_ino:x}]"
+        elif stat.S_ISCHR(info.st_mode) and os.major(info.st_rdev) in _TERMINALS:
+            yield target, f"tty[{info.st_rdev:x}:{info.st_dev:x}]"
 
 
 def _mounts(pid: int) -> set[int]:

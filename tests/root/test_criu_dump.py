@@ -1,0 +1,446 @@
+"""checkpoint with the real CRIU: each flag's effect on a container that needs it, and that a refused one goes on running.
+
+Restore is tested elsewhere; here the images, CRIU's log and the container that stays are looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.root.conftest import CGROUPS, Bundle, Runtime, Sandbox, criu, wait_until
+from tests.root.laboratory import MAPPED
+
+__all__ = ["criu"]
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("criu")]
+
+PYTHON = shutil.which("python3", path="/usr/bin") or ""
+
+
+class Case:
+    """A running container and its checkpoints. Its program prints "ready" when it has what the test is about."""
+
+    def __init__(self, sandbox: Sandbox, runtime: Runtime) -> None:
+        self.sandbox = sandbox
+        self.runtime = runtime
+        self.bundle: Bundle = sandbox.bundle()
+        self.bundle.spec["root"]["readonly"] = False
+        self.name = sandbox.name
+        self.images = sandbox.directory / "images"
+        self.out = sandbox.directory / "container.out"
+
+    def sh(self, script: str) -> None:
+        """Run a shell."""
+        self.bundle.args("/bin/sh", "-c", f"{script}\necho ready; while :; do sleep 1; done")
+        self.start()
+
+    def python(self, program: str) -> None:
+        """Run the host's Python, from a bind mount of /usr."""
+        mounts = [
+            {"destination": "/usr", "type": "bind", "source": "/usr", "options": ["bind", "ro"]},
+            *({"destination": f"/{name}", "type": "bind", "source": f"/usr/{name}", "options": ["bind", "ro"]}
+              for name in ("lib", "lib64") if Path(f"/usr/{name}").is_dir()),
+        ]  # fmt: skip
+        self.bundle.spec["mounts"].extend(mounts)
+        script = f"import os, socket, time, fcntl\n{program}\nprint('ready', flush=True)\nwhile True: time.sleep(1)"
+        self.bundle.args(PYTHON, "-ISuc", script)
+        self.start()
+
+    def start(self, *flags: str) -> None:
+        self.bundle.write()
+        self.runtime.ok("run", "--detach", *flags, "--bundle", str(self.bundle.path), self.name, out=self.out)
+        wait_until(lambda: "ready" in self.out.read_text(), 20)
+
+    def checkpoint(self, *flags: str, images: str = "images", leave: bool = True) -> tuple[int, str]:
+        path = self.sandbox.directory / images
+        shutil.rmtree(path, ignore_errors=True)
+        return self.runtime.run(
+            "checkpoint", "--image-path", str(path), *(["--leave-running"] if leave else []), *flags, self.name
+        )
+
+    def works(self, *flags: str, images: str = "images") -> None:
+        status, text = self.checkpoint(*flags, images=images)
+        assert status == 0, text
+        assert self.runtime.status(self.name) == "running"
+
+    def refused(self, *flags: str) -> str:
+        """The error's line; the container runs on."""
+        status, text = self.checkpoint(*flags)
+        assert status == 1, text
+        self.assert_runs()
+        return text.strip().splitlines()[-1]
+
+    def assert_runs(self) -> None:
+        state = self.runtime.state(self.name)
+        assert state["status"] == "running"
+        stat = Path(f"/proc/{state['pid']}/stat").read_text().rpartition(")")[2].split()
+        assert stat[0] in "SR"
+        assert (CGROUPS / "freezer" / self.name / "freezer.state").read_text() == "THAWED\n"
+
+    @property
+    def log(self) -> str:
+        return (self.images / "dump.log").read_text()
+
+    @property
+    def files(self) -> set[str]:
+        return {path.name for path in self.images.iterdir()}
+
+
+@pytest.fixture
+def case(sandbox: Sandbox, runtime: Runtime) -> Case:
+    return Case(sandbox, runtime)
+
+
+def test_a_checkpoint_ends_the_container_and_leaves_its_images(case: Case) -> None:
+    case.sh("")
+    status, text = case.checkpoint(leave=False)
+    assert (status, text) == (0, "")
+    assert {"inventory.img", "pstree.img", "core-1.img", "descriptors.json", "dump.log", "stats-dump"} <= case.files
+    assert case.runtime.run("state", case.name)[0] == 1
+    case.sandbox.assert_clean()
+
+
+def test_leave_running_leaves_it_running(case: Case) -> None:
+    case.sh("")
+    for number in range(3):
+        case.works(images=f"images{number}")
+        case.assert_runs()
+
+
+def test_a_paused_container_stays_paused(case: Case) -> None:
+    case.sh("")
+    case.runtime.ok("pause", case.name)
+    status, text = case.checkpoint()
+    assert status == 0, text
+    assert case.runtime.status(case.name) == "paused"
+    case.runtime.ok("resume", case.name)
+    case.assert_runs()
+
+
+def test_a_paused_container_ends_too(case: Case) -> None:
+    case.sh("")
+    case.runtime.ok("pause", case.name)
+    status, text = case.checkpoint(leave=False)
+    assert status == 0, text
+    case.sandbox.assert_clean()
+
+
+def test_created_and_stopped_containers_are_refused(case: Case) -> None:
+    case.bundle.args("/bin/true")
+    case.runtime.ok("create", "--bundle", str(case.bundle.path), case.name)
+    assert "Container cannot be checkpointed in created state" in case.checkpoint()[1]
+    case.runtime.ok("start", case.name)
+    wait_until(lambda: case.runtime.status(case.name) == "stopped")
+    assert "Container cannot be checkpointed in stopped state" in case.checkpoint()[1]
+
+
+def test_work_files_go_to_the_work_path(case: Case) -> None:
+    case.sh("")
+    work = case.sandbox.directory / "work"
+    case.works("--work-path", str(work))
+    assert {path.name for path in work.iterdir()} == {"dump.log", "stats-dump"}
+    assert not {"dump.log", "stats-dump"} & case.files
+
+
+def test_the_images_are_in_the_working_directory_by_default(case: Case) -> None:
+    case.sh("")
+    case.runtime.ok("checkpoint", "--leave-running", case.name, cwd=case.sandbox.directory)
+    assert (case.sandbox.directory / "checkpoint/inventory.img").exists()
+
+
+def test_file_locks(case: Case) -> None:
+    case.python("f = open('/tmp/lock', 'w'); fcntl.flock(f, fcntl.LOCK_EX)")
+    assert "the container holds file locks: use --file-locks" in case.refused()
+    case.works("--file-locks")
+    assert "filelocks.img" in case.files
+
+
+def test_link_remap(case: Case) -> None:
+    case.sh("exec 3<>/tmp/one; ln /tmp/one /tmp/two; rm /tmp/one")
+    assert "the container has deleted files open: use --link-remap" in case.refused()
+    case.works("--link-remap")
+    assert "remap-fpath.img" in case.files
+
+
+def test_ghost_limit(case: Case) -> None:
+    case.sh("dd if=/dev/zero of=/tmp/big bs=1M count=2; exec 3<>/tmp/big; rm /tmp/big")
+    assert "a deleted file that is open is larger than --ghost-limit" in case.refused()
+    case.works("--ghost-limit", "3M")
+    case.refused("--ghost-limit", "1K")
+
+
+def test_ext_unix_sk(case: Case) -> None:
+    path = case.sandbox.directory / "outside"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as outside:
+        outside.bind(str(path))
+        case.bundle.spec["mounts"].append(
+            {"destination": "/outside", "type": "bind", "source": str(path), "options": ["bind"]}
+        )
+        case.bundle.spec["linux"]["namespaces"].remove({"type": "network"})
+        case.python("s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.connect('/outside')")
+        assert "a socket is connected to outside: use --ext-unix-sk" in case.refused()
+        case.works("--ext-unix-sk")
+
+
+CONNECTED = """
+import subprocess
+subprocess.run(["/bin/ip", "link", "set", "lo", "up"], check=True)
+s = socket.socket(); s.bind(("127.0.0.1", 4000)); s.listen()
+c = socket.create_connection(("127.0.0.1", 4000))
+"""
+
+
+def allow_network(case: Case) -> None:
+    for kind in case.bundle.spec["process"]["capabilities"].values():
+        kind.append("CAP_NET_ADMIN")
+
+
+def test_tcp_established(case: Case) -> None:
+    allow_network(case)
+    case.python(f"{CONNECTED}\np, _ = s.accept()")
+    assert "the container has established TCP connections: use --tcp-established or --tcp-close" in case.refused()
+    case.works("--tcp-established")
+    assert any(name.startswith("tcp-stream-") for name in case.files)
+
+
+def test_tcp_close(case: Case) -> None:
+    allow_network(case)
+    case.python(f"{CONNECTED}\np, _ = s.accept()")
+    case.works("--tcp-close")
+    assert not any(name.startswith("tcp-stream-") for name in case.files)
+
+
+def test_tcp_skip_in_flight(case: Case) -> None:
+    allow_network(case)
+    case.python(CONNECTED)
+    assert "--tcp-skip-in-flight" in case.refused("--tcp-established")
+    case.works("--tcp-established", "--tcp-skip-in-flight")
+
+
+@pytest.mark.parametrize(("method", "runs"), [("iptables", True), ("nftables", False), ("skip", False)])
+def test_the_network_is_locked_as_asked(case: Case, monkeypatch: pytest.MonkeyPatch, method: str, runs: bool) -> None:
+    """An iptables-restore before the others in PATH tells whether CRIU has called it (nft it has as a library)."""
+    programs = case.sandbox.directory / "bin"
+    programs.mkdir()
+    called = case.sandbox.directory / "called"
+    for name in ("iptables-restore", "ip6tables-restore"):
+        (programs / name).write_text(f"#!/bin/sh\ncat >> {called}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    allow_network(case)
+    case.python(CONNECTED.replace("c =", "# c ="))
+    case.works("--network-lock", method)
+    assert (called.exists() and "-A CRIU" in called.read_text()) == runs
+
+
+def test_a_missing_iptables_is_said_so(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = case.sandbox.directory / "bin"
+    programs.mkdir()
+    for name in ("iptables-restore", "ip6tables-restore"):
+        (programs / name).write_text("#!/bin/sh\nexit 1\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    case.sh("")
+    assert "CRIU could not lock the network" in case.refused("--network-lock", "iptables")
+
+
+def test_manage_cgroups_mode(case: Case) -> None:
+    case.sh("")
+    case.works("--manage-cgroups-mode", "ignore")
+    ignored = (case.images / "cgroup.img").stat().st_size
+    case.works()
+    assert (case.images / "cgroup.img").stat().st_size > ignored
+    assert "invalid manage-cgroups-mode value" in case.refused("--manage-cgroups-mode", "none")
+
+
+def test_empty_ns(case: Case) -> None:
+    case.sh("")
+    case.works("--empty-ns", "network")
+    assert not any(name.startswith(("netdev", "route", "iptables")) for name in case.files)
+    assert "is not supported" in case.refused("--empty-ns", "mount")
+
+
+def test_shell_job(case: Case) -> None:
+    """A terminal of the host as stdio."""
+    master, slave = os.openpty()
+    case.bundle.args("/bin/sh", "-c", "echo ready; while :; do sleep 1; done")
+    case.bundle.write()
+    command = [case.runtime.command, "--root", str(case.runtime.root), "run", "--detach"]
+    command += ["--bundle", str(case.bundle.path), case.name]
+    subprocess.run(command, stdin=slave, stdout=slave, stderr=slave, check=True)
+    os.close(slave)
+    assert b"ready" in os.read(master, 100)
+    assert "--shell-job" in case.refused()
+    case.works("--shell-job")
+    os.close(master)
+
+
+def test_a_file_of_the_host_as_stdio_is_external(case: Case) -> None:
+    case.sh("")
+    case.works()
+    entries = json.loads((case.images / "descriptors.json").read_text())
+    inode = case.out.stat().st_ino
+    assert entries[0] == "/dev/null"
+    assert entries[1] == entries[2]
+    assert entries[1].startswith("file[")
+    assert entries[1].endswith(f":{inode:x}]")
+
+
+def test_a_page_server_takes_the_memory(case: Case, criu: str) -> None:
+    case.sh("")
+    pages = case.sandbox.directory / "pages"
+    pages.mkdir()
+    port = free_port()
+    server = subprocess.Popen([criu, "page-server", "--images-dir", str(pages), "--address", "127.0.0.1", "--port", str(port)])
+    try:
+        wait_until(lambda: listening(port))
+        case.works("--page-server", f"127.0.0.1:{port}")
+        assert server.wait(10) == 0
+    finally:
+        server.kill()
+        server.wait()
+    assert {path.name for path in pages.glob("pages-*.img")}
+    assert not any(name.startswith("pages-") for name in case.files)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def listening(port: int) -> bool:
+    wanted = f"0100007F:{port:04X}"
+    lines = Path("/proc/net/tcp").read_text().splitlines()
+    return any(line.split()[1] == wanted and line.split()[3] == "0A" for line in lines[1:])
+
+
+def test_the_annotation_s_configuration_overrides(case: Case) -> None:
+    config = case.sandbox.directory / "criu.conf"
+    config.write_text("file-locks\n")
+    case.bundle.spec["annotations"] = {"org.criu.config": str(config)}
+    case.python("f = open('/tmp/lock', 'w'); fcntl.flock(f, fcntl.LOCK_EX)")
+    case.works()
+
+
+def test_a_wrong_configuration_is_quoted(case: Case) -> None:
+    config = case.sandbox.directory / "criu.conf"
+    config.write_text("no-such-option\n")
+    case.bundle.spec["annotations"] = {"org.criu.config": str(config)}
+    case.sh("")
+    assert "no-such-option" in case.refused()
+
+
+def test_the_freezer_is_the_container_s(case: Case) -> None:
+    case.sh("")
+    case.works()
+    assert f"/sys/fs/cgroup/freezer/{case.name}" in case.log
+
+
+def test_external_namespaces(case: Case) -> None:
+    with subprocess.Popen(["unshare", "--net", "--pid", "--fork", "sleep", "1000"]) as owner:
+        try:
+            wait_until(lambda: Path(f"/proc/{owner.pid}/task/{owner.pid}/children").read_text())
+            child = int(Path(f"/proc/{owner.pid}/task/{owner.pid}/children").read_text())
+            paths = {"network": f"/proc/{child}/ns/net", "pid": f"/proc/{child}/ns/pid"}
+            for entry in case.bundle.spec["linux"]["namespaces"]:
+                if entry["type"] in paths:
+                    entry["path"] = paths[entry["type"]]
+            case.sh("")
+            inodes = {name: os.stat(path).st_ino for name, path in paths.items()}
+            arguments = ("--leave-running", "--image-path", str(case.images), case.name)
+            text = case.runtime.ok("--debug", "checkpoint", *arguments)
+            assert f"net[{inodes['network']}]:extRootNetNS" in text
+            assert f"pid[{inodes['pid']}]:extRootPidNS" in text
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_in_a_user_namespace_its_root_may_search_the_images_and_nobody_else(case: Case) -> None:
+    linux: dict[str, Any] = case.bundle.spec["linux"]
+    linux["namespaces"].append({"type": "user"})
+    linux.update(uidMappings=MAPPED, gidMappings=MAPPED)
+    subprocess.run(["chown", "-R", "100000:100000", str(case.bundle.rootfs)], check=True)
+    case.sh("")
+    status, text = case.checkpoint()
+    assert status == 0, text
+    assert "runc checkpoint is untested with rootless containers" in text
+    info = case.images.stat()
+    assert (info.st_mode & 0o777, info.st_uid, info.st_gid) == (0o710, 0, 100_000)
+
+
+def test_pre_dump_says_that_this_kernel_cannot(case: Case) -> None:
+    if soft_dirty():
+        pytest.skip("this kernel can")
+    case.sh("")
+    assert "criu is missing features: [MemTrack]: this kernel does not track written memory" in case.refused("--pre-dump")
+
+
+def soft_dirty() -> bool:
+    """Whether a page that has just been written has bit 55 (Documentation/admin-guide/mm/soft-dirty.rst)."""
+    import ctypes
+    import mmap
+
+    area = mmap.mmap(-1, mmap.PAGESIZE)
+    area[0] = 1
+    start = ctypes.addressof(ctypes.c_char.from_buffer(area))
+    with open("/proc/self/pagemap", "rb") as file:
+        file.seek(start // mmap.PAGESIZE * 8)
+        return bool(int.from_bytes(file.read(8), "little") >> 55 & 1)
+
+
+def test_lazy_pages_tell_when_the_server_listens_and_a_lost_other_side_is_survived(case: Case) -> None:
+    """The container is frozen until the other side has it; when the runtime is killed meanwhile, it goes on here."""
+    case.sh("")
+    port = free_port()
+    read, write = os.pipe()
+    command = [case.runtime.command, "--root", str(case.runtime.root), "checkpoint", "--image-path", str(case.images)]
+    flags = ["--lazy-pages", "--page-server", f"127.0.0.1:{port}", "--status-fd", str(write)]
+    with subprocess.Popen([*command, *flags, case.name], pass_fds=[write], stderr=subprocess.PIPE, text=True) as runtime:
+        os.close(write)
+        assert os.read(read, 1) == b"\0"
+        assert os.read(read, 1) == b""
+        os.close(read)
+        assert (case.images / "inventory.img").exists()
+        assert listening(port)
+        (server,) = (int(pid) for pid in Path(f"/proc/{runtime.pid}/task/{runtime.pid}/children").read_text().split())
+        os.kill(server, signal.SIGKILL)
+        assert runtime.wait(20) == 1
+        assert runtime.stderr is not None
+        assert "CRIU crashed (signal: killed)" in runtime.stderr.read()
+    case.assert_runs()
+
+
+def test_a_criu_that_is_killed_leaves_the_container_running(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle: it has frozen the cgroup and is inside the processes."""
+    case.sh("for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done")
+    wrapper = case.sandbox.directory / "bin/criu"
+    wrapper.parent.mkdir()
+    real = shutil.which("criu")
+    wrapper.write_text(
+        f'#!/bin/sh\n{real} "$@" & child=$!\n'
+        f"while ! [ -e {case.images}/core-1.img ]; do :; done; kill -KILL $child; wait $child; kill -KILL $$\n"
+    )
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
+    assert "CRIU crashed (signal: killed)" in case.refused()
+    time.sleep(0.2)
+    case.assert_runs()
+    assert "ready" in case.runtime.ok("exec", case.name, "echo", "ready")
+
+
+def test_no_criu(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    if any(os.access(f"{directory}/criu", os.X_OK) for directory in ("/usr/sbin", "/usr/local/sbin", "/usr/bin")):
+        pytest.skip("CRIU is installed on this machine")
+    case.sh("")
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert "criu is not installed: no executable criu in $PATH" in case.refused()
