@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from libcontainer.criu import config_file, features, images_dir, messages, mounts_image, mounts_sources, network, stdio
+from libcontainer.criu import config_file, features, images_dir, messages, mounts_image, mounts_sources, network, options, stdio
 from libcontainer.criu.failure import CriuFailed, explain
 from libcontainer.criu.mounts_stage import ROOT, Stage
 from libcontainer.criu.namespaces import EXTERNAL

@@ -60,7 +60,7 @@ def run(call: Invocation) -> int:
 
 def _checkpoint(call: Invocation) -> int:
     from libcontainer.container import Container
-    from pyrunc import host
+    from pyrunc import host, interrupt
     from pyrunc.progress import on_terminal
 
     stopwatch = Stopwatch(call)
@@ -68,6 +68,7 @@ def _checkpoint(call: Invocation) -> int:
     container = Container.load(call.arguments[0], root=call.root, log=call.log)
     if host.rootless_euid() or container.saved.has_namespace("user"):
         call.log("warning", "runc checkpoint is untested with rootless containers")
+    interrupt.arm()
     container.checkpoint(options, on_terminal(call.log))
     stopwatch.show("dump", options.work_path or options.image_path)
     return 0
