@@ -6,6 +6,8 @@
     images_dir    the directory of images and its sidecar files      options     the request options of dump and restore
     dump          a container's processes into images              mounts       what is mounted from outside
     namespaces    joined namespaces                                freezer      what CRIU stops a container with
+    images        CRIU's image files, with pycriu's classes        inspect      what is in a directory of them (inspect_*)
+    stats         CRIU's own measurements                          progress     how far a dump or a restore has come
 
 `with Session(pass_fds=[images]) as session: session.request(messages.DUMP, messages.options(...), handler)`: the handler is
 called with a Notification (script, pid, fd), may set its `options`, and refuses by raising.
