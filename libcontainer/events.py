@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from libcontainer.errors import ContainerNotRunning, Error, describe
+from libcontainer.errors import ContainerNotRunning, Error, Unsupported, describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ def stats_event(container: Container) -> dict[str, Any]:
 def stream(container: Container, interval: float) -> Iterator[dict[str, Any]]:
     """Events until the container has no process any more; the first statistics come after one interval."""
     check_running(container)
+    if not container.cgroup.exists():
+        raise Unsupported("the container has no cgroup: there is nothing to watch")
     watch = container.cgroup.watch()
     try:
         yield from _watched(container, watch, interval)

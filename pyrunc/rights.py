@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,7 +29,9 @@ class CgroupRights:
 
 
 def _denied(error: BaseException | None) -> bool:
-    """Whether a permission error is at the bottom of it."""
-    while error is not None and not isinstance(error, PermissionError):
+    """Whether a permission error is at the bottom of it. (EROFS is the answer of a read-only mount, not of rights.)"""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES):
+            return True
         error = error.__cause__
-    return error is not None
+    return False
