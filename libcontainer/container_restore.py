@@ -12,7 +12,7 @@ import os
 from libcontainer import faults, loopback
 from libcontainer.child import check_open
 from libcontainer.container_create import _load, _Make
-from libcontainer.criu import features, images_dir, mounts, restore
+from libcontainer.criu import features, images_dir, mounts, mounts_sidecar, restore
 from libcontainer.criu.failure import CriuFailed
 from libcontainer.criu.mounts_sources import CGROUPS, Host
 from libcontainer.criu.mounts_stage import Stage
@@ -140,7 +140,7 @@ class _Restoration(_Make, restore.Events):
         os.mkdir(place, 0o711)
         try:
             with Stage(self.plan, place, self.options.log) as stage:
-                run.run(stage, self._host(), {})
+                run.run(stage, self._host(), mounts_sidecar.read(images, self.root, self.bundle))
         except CriuFailed:
             if self.cgroup.oom_kills():
                 raise Error("container was OOM-killed while it was restored (memory limit too low?)") from None

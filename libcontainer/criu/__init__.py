@@ -4,7 +4,10 @@
     rpc           one request over `criu swrk`, with notifications   log         which line of CRIU's log says what went wrong
     failure       one sentence for each way in which CRIU fails      features    what this CRIU on this kernel can do
     images_dir    the directory of images and its sidecar files      options     the request options of dump and restore
-    dump          a container's processes into images              mounts       what is mounted from outside
+    dump          a container's processes into images            restore       and back
+    mountinfo     /proc/PID/mountinfo                              mounts        which mounts are from outside, and their keys
+    mounts_image  the mounts in the images                         mounts_sources  from those keys to sources on this host
+    mounts_stage  a mount namespace with the sources, for restore  mounts_sidecar  sources that config.json does not tell
     namespaces    joined namespaces                                freezer      what CRIU stops a container with
     images        CRIU's image files, with pycriu's classes        inspect      what is in a directory of them (inspect_*)
     stats         CRIU's own measurements                          progress     how far a dump or a restore has come

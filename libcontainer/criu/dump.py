@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from libcontainer.criu import config_file, dump_request, features, freezer, images_dir, messages, mounts, stdio
+from libcontainer.criu import config_file, dump_request, features, freezer, images_dir, messages, mounts_sidecar, stdio
 from libcontainer.criu.dump_request import LOG_FILE
 from libcontainer.criu.failure import CriuFailed, explain
 from libcontainer.criu.progress import DUMP, PRE_DUMP, Images, resident_bytes
@@ -116,7 +116,7 @@ class Dump:
         container = self._container
         descriptors = stdio.names(container, terminals=self._options.shell_job)
         images_dir.write_descriptors(self._images, descriptors)
-        keys = mounts.of_container(container.state.init_process_pid, container.saved, self._options.ext_mounts)
+        keys = mounts_sidecar.name_mounts(container, self._images, self._options.ext_mounts)
         return [*keys, *stdio.external(descriptors)]
 
     def _dumped(self, _notification: Notification) -> None:

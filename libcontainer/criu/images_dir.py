@@ -95,7 +95,7 @@ def write_descriptors(images: int, targets: list[str]) -> None:
     """As runc writes it."""
     from libcontainer import jsonfast
 
-    _write(images, DESCRIPTORS, jsonfast.dumps(targets).encode())
+    write(images, DESCRIPTORS, jsonfast.dumps(targets).encode())
 
 
 def read_descriptors(images: int) -> list[str]:
@@ -111,12 +111,17 @@ def read_descriptors(images: int) -> list[str]:
     return found
 
 
-def _write(images: int, name: str, content: bytes) -> None:
-    """Replace the file, whatever was there."""
+def remove(images: int, name: str) -> None:
+    """Remove a file, if it is there."""
     try:
         os.unlink(name, dir_fd=images)
     except FileNotFoundError:
         pass
+
+
+def write(images: int, name: str, content: bytes) -> None:
+    """Replace the file, whatever was there."""
+    remove(images, name)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(name, flags, 0o600, dir_fd=images), "wb") as file:
         file.write(content)

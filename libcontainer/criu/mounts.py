@@ -3,7 +3,7 @@
 Computed from the frozen container's real mounts, not from config.json alone: a mount that somebody added after the start
 counts too. CRIU's own rules are those of validate_mounts() and resolve_shared_mounts() in its criu/mount.c. The keys are
 runc's (a bind mount's destination, /dev/null for a masked file, a device's path), so that it restores our images. The rule of
-this file: pure but for of_container().
+this file: pure but for facts_of().
 
     mnt[/data]:/data        on dump: the mount at /data is external, its name is /data
     mnt[/data]:/srv/data    on restore: what has the name /data is found at /srv/data (mounts_sources.py)
@@ -63,7 +63,12 @@ class Facts:
 def external_keys(mounts: Sequence[MountInfo], facts: Facts, overrides: Mapping[str, str]) -> list[str]:
     """CRIU's external strings for a dump. `overrides`: mountpoint -> key (--ext-mount). Raises Error, naming all mounts that
     no key can be given."""
-    return [f"mnt[{mountpoint}]:{key}" for mountpoint, key in external(mounts, facts, overrides).items()]
+    return strings(external(mounts, facts, overrides))
+
+
+def strings(keys: Mapping[str, str]) -> list[str]:
+    """mountpoint -> key as CRIU wants it told."""
+    return [f"mnt[{mountpoint}]:{key}" for mountpoint, key in keys.items()]
 
 
 def external(mounts: Sequence[MountInfo], facts: Facts, overrides: Mapping[str, str]) -> dict[str, str]:
@@ -177,12 +182,6 @@ def _is_text(name: str) -> bool:
 
 
 # -- a living container
-
-
-def of_container(pid: int, saved: SavedConfig, overrides: Mapping[str, str]) -> list[str]:
-    """external_keys() of the container whose init is `pid` (frozen, so that it stays true)."""
-    mounts = mountinfo.read(pid)
-    return external_keys(mounts, facts_of(pid, saved, mounts), overrides)
 
 
 def facts_of(pid: int, saved: SavedConfig, mounts: Sequence[MountInfo]) -> Facts:

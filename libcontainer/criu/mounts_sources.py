@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from libcontainer.criu.mounts_image import ImageMount
+    from libcontainer.criu.mounts_sidecar import Sidecar
     from libcontainer.mounts import Mount
 
 DEV = "/dev"
@@ -24,17 +25,25 @@ CGROUPS = ("cgroup", "cgroup2")
 class Source:
     """What a key stands for here.
 
-    One of: `path` (of the host), `mount` (an entry of mounts[]) with `rest` below its source, `dev` (a new /dev with the
-    config's nodes). `users` are the container's mounts that are made from it.
+    One of: `path` (of the host; `real`: without symlinks, and it must still be), `mount` (an entry of mounts[]) with `rest`
+    below its source, `dev` (a new /dev with the config's nodes). `users` are the container's mounts that are made from it.
     """
 
-    __slots__ = ("dev", "key", "mount", "path", "rest", "users")
+    __slots__ = ("dev", "key", "mount", "path", "real", "rest", "users")
 
     def __init__(
-        self, key: str, *, path: str = "", mount: Mount | None = None, rest: str = "", dev: bool = False
+        self,
+        key: str,
+        *,
+        path: str = "",
+        real: bool = False,
+        mount: Mount | None = None,
+        rest: str = "",
+        dev: bool = False,
     ) -> None:
         self.key = key
         self.path = path
+        self.real = real
         self.mount = mount
         self.rest = rest
         self.dev = dev
@@ -70,22 +79,21 @@ class Host:
 
 
 def sources(
-    mounts: Sequence[ImageMount], host: Host, overrides: Mapping[str, str], hints: Mapping[str, str]
+    mounts: Sequence[ImageMount], host: Host, overrides: Mapping[str, str], noted: Sidecar
 ) -> list[Source]:
-    """A source for each key in the images; Error names all for which there is none. `hints`: key -> where it was when the
-    checkpoint was made, to be told and not to be trusted."""
+    """A source for each key in the images; Error names all for which there is none."""
     found: dict[str, Source] = {}
     unknown: dict[str, str] = {}
     for mount in mounts:
         if mount.key is None:
             continue
-        source = found.get(mount.key) or _source(mount.key, host, overrides)
+        source = found.get(mount.key) or _source(mount.key, host, overrides) or _noted(mount.key, noted)
         if source is None:
             unknown[mount.key] = mount.mountpoint
         else:
             found[mount.key] = source
             source.users.append(mount)
-    _refuse(unknown, hints)
+    _refuse(unknown, noted.sources)
     _refuse_unused([key for key in overrides if key not in found])
     return list(found.values())
 
@@ -102,6 +110,12 @@ def _source(key: str, host: Host, overrides: Mapping[str, str]) -> Source | None
     if key in host.devices:
         return Source(key, path=key)
     return _below_bind(key, host)
+
+
+def _noted(key: str, noted: Sidecar) -> Source | None:
+    if noted.trusted and key in noted.sources:
+        return Source(key, path=noted.sources[key], real=True)
+    return None
 
 
 def _below_bind(key: str, host: Host) -> Source | None:

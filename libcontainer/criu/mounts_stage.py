@@ -217,7 +217,9 @@ class Stage:
         if source.dev:
             return self._new_dev(batch)
         if source.mount is None:
-            return batch.open_tree(AT_FDCWD, source.path, _CLONE)
+            resolve = RESOLVE_NO_SYMLINKS if source.real else 0
+            place = batch.openat2(AT_FDCWD, source.path, os.O_PATH, resolve=resolve)
+            return batch.open_tree(place, "", _CLONE | AT_EMPTY_PATH)
         if not source.rest:
             return mounts.clone_source(batch, self._plan, source.mount)
         top = batch.openat2(AT_FDCWD, source.mount.source, os.O_PATH)

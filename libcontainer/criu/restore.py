@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from libcontainer.cgroups import Manager
     from libcontainer.criu.messages import Message
+    from libcontainer.criu.mounts_sidecar import Sidecar
     from libcontainer.criu.mounts_sources import Host
     from libcontainer.criu.progress import Progress
     from libcontainer.criu.restore_options import RestoreOptions
@@ -107,10 +108,10 @@ class Restore:
             "orphan-pts-master": self._terminal,
         }
 
-    def run(self, stage: Stage, host: Host, hints: dict[str, str]) -> None:
+    def run(self, stage: Stage, host: Host, noted: Sidecar) -> None:
         """Do it; CriuFailed quotes the log."""
         images = mounts_image.read(self._images)
-        sources = mounts_sources.sources(images, host, self._options.ext_mounts, hints)
+        sources = mounts_sources.sources(images, host, self._options.ext_mounts, noted)
         try:
             self._images, self._work = self._own(stage.directory(self._images)), self._own(stage.directory(self._work))
             stage.open(sources)
