@@ -1,0 +1,296 @@
+"""Memory that moves before or after the processes do: pre-dump chains, page servers, lazy pages between two hosts.
+
+They need a kernel that tracks written pages (soft-dirty), and lazy pages CAP_SYS_RESOURCE (CRIU's pipes): the VM has both.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.root.conftest import Bundle, Runtime, Sandbox, wait_until
+from tests.root.laboratory import MAPPED
+
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("criu")]
+
+PYTHON = "/usr/bin/python3"
+MEBIBYTES = 24
+PATIENCE = float(os.environ.get("PYRUNC_TEST_PATIENCE", "30"))
+CAP_SYS_RESOURCE = 24
+# Holds memory of which it changes one mebibyte each time /go changes, and says in /sum what its checksum is.
+HOLDER = f"""
+import hashlib, os, time
+held = [bytearray(os.urandom(4096) * 256) for _ in range({MEBIBYTES})]
+seen = None
+while True:
+    go = open("/go").read()
+    if go != seen:
+        if go.startswith("change"):
+            held[len(go) % {MEBIBYTES}][:] = os.urandom(1 << 20)
+        seen = go
+        with open("/sum.new", "w") as f:
+            f.write(go + " " + hashlib.sha256(b"".join(held)).hexdigest())
+        os.rename("/sum.new", "/sum")
+    time.sleep(0.05)
+"""
+
+
+def tracks_memory() -> bool:
+    """Whether a page that has just been written has bit 55 (Documentation/admin-guide/mm/soft-dirty.rst)."""
+    area = mmap.mmap(-1, mmap.PAGESIZE)
+    area[0] = 1
+    start = ctypes.addressof(ctypes.c_char.from_buffer(area))
+    with open("/proc/self/pagemap", "rb") as file:
+        file.seek(start // mmap.PAGESIZE * 8)
+        return bool(int.from_bytes(file.read(8), "little") >> 55 & 1)
+
+
+def may_have_large_pipes() -> bool:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff"))
+    return bool(int(line.split()[1], 16) >> CAP_SYS_RESOURCE & 1)
+
+
+tracked = pytest.mark.skipif(not tracks_memory(), reason="this kernel has no soft-dirty bit")
+lazy = pytest.mark.skipif(not may_have_large_pipes(), reason="no CAP_SYS_RESOURCE")
+
+
+class Holder:
+    """A container with memory to move, and the directories of its images."""
+
+    def __init__(self, sandbox: Sandbox, runtime: Runtime, *, user_namespace: bool = False) -> None:
+        self.sandbox = sandbox
+        self.runtime = runtime
+        self.bundle: Bundle = sandbox.bundle()
+        self.directory = sandbox.directory / "moving"
+        self.directory.mkdir(0o700)
+        self.name = sandbox.name
+        self.changes = 0
+        spec = self.bundle.spec
+        spec["root"]["readonly"] = False
+        for name in ("usr", "lib", "lib64"):
+            if Path("/", name).is_dir():
+                mount = {"destination": f"/{name}", "type": "bind", "source": f"/{name}", "options": ["rbind", "ro"]}
+                spec["mounts"].append(mount)
+        (self.bundle.rootfs / "go").write_text("start")
+        if user_namespace:
+            spec["linux"]["namespaces"].append({"type": "user"})
+            spec["linux"].update(uidMappings=MAPPED, gidMappings=MAPPED)
+            subprocess.run(["chown", "-R", "100000:100000", str(self.bundle.rootfs)], check=True)
+        self.bundle.args(PYTHON, "-ISc", HOLDER)
+        self.quietly("run", "--detach", "--bundle", str(self.bundle.path), self.name)
+        self.sum = self.told("start")
+
+    def quietly(self, *arguments: str) -> None:
+        log = self.directory / "log"
+        status, _ = self.runtime.run("--log", str(log), *arguments, out=Path("/dev/null"))
+        assert status == 0, log.read_text()
+
+    def told(self, what: str) -> str:
+        """The checksum that it gives for this word."""
+        path = self.bundle.rootfs / "sum"
+        wait_until(lambda: path.exists() and path.read_text().startswith(f"{what} "), PATIENCE)
+        return path.read_text().split()[1]
+
+    def change(self) -> None:
+        """A mebibyte more is another."""
+        self.changes += 1
+        word = "change" + "x" * self.changes
+        (self.bundle.rootfs / "go").write_text(word)
+        self.sum = self.told(word)
+
+    def assert_unharmed(self) -> None:
+        """What runs now holds what was held."""
+        (self.bundle.rootfs / "go").write_text("check")
+        assert self.told("check") == self.sum
+
+    def images(self, name: str) -> Path:
+        return self.directory / name
+
+    def checkpoint(self, name: str, *flags: str) -> None:
+        self.quietly("checkpoint", "--image-path", str(self.images(name)), *flags, self.name)
+
+    def chain(self) -> None:
+        """Two pre-dumps, each against the last, with changes in between."""
+        self.checkpoint("one", "--pre-dump")
+        self.change()
+        self.checkpoint("two", "--pre-dump", "--parent-path", "../one")
+        self.change()
+
+    def pages(self, name: str) -> int:
+        """Bytes of memory in a directory of images."""
+        return sum(path.stat().st_size for path in self.images(name).glob("pages-*.img"))
+
+    def restore(self, name: str, *flags: str) -> None:
+        self.quietly(
+            *("restore", "--detach", "--bundle", str(self.bundle.path), "--image-path", str(self.images(name))),
+            *(*flags, self.name),
+        )
+
+
+@tracked
+@pytest.mark.parametrize("user_namespace", [False, True])
+def test_each_pre_dump_holds_what_was_written_since_the_last(
+    sandbox: Sandbox, runtime: Runtime, user_namespace: bool
+) -> None:
+    holder = Holder(sandbox, runtime, user_namespace=user_namespace)
+    holder.chain()
+    assert runtime.status(holder.name) == "running"
+    holder.checkpoint("last", "--parent-path", "../two")
+    assert runtime.run("state", holder.name)[0] == 1
+    whole = MEBIBYTES << 20
+    assert holder.pages("one") >= whole
+    assert 1 << 20 <= holder.pages("two") < whole / 2
+    assert 1 << 20 <= holder.pages("last") < whole / 2
+    assert os.readlink(holder.images("two") / "parent") == "../one"
+    assert os.readlink(holder.images("last") / "parent") == "../two"
+    holder.restore("last")
+    holder.assert_unharmed()
+
+
+@tracked
+def test_a_pre_dump_holds_nothing_but_memory(sandbox: Sandbox, runtime: Runtime) -> None:
+    holder = Holder(sandbox, runtime)
+    holder.checkpoint("one", "--pre-dump")
+    names = {path.name for path in holder.images("one").iterdir()}
+    assert "pages-1.img" in names
+    assert not {"core-1.img", "files.img", "descriptors.json"} & names
+    holder.assert_unharmed()
+
+
+@tracked
+def test_auto_dedup_frees_what_the_last_dump_replaces(sandbox: Sandbox, runtime: Runtime) -> None:
+    used = {}
+    for flags in ((), ("--auto-dedup",)):
+        holder = Holder(sandbox, runtime)
+        holder.checkpoint("one", "--pre-dump")
+        for _ in range(8):
+            holder.change()
+        holder.checkpoint("last", "--parent-path", "../one", *flags)
+        used[flags] = sum(path.stat().st_blocks for path in holder.images("one").glob("pages-*.img")) * 512
+        holder.restore("last")
+        holder.assert_unharmed()
+        runtime.ok("delete", "--force", holder.name)
+        shutil.rmtree(holder.directory)
+        shutil.rmtree(holder.bundle.path)
+    assert used["--auto-dedup",] <= used[()] - (6 << 20)
+
+
+class Host:
+    """A network namespace that stands for a host: programs started in it see its interfaces only."""
+
+    def __init__(self, name: str, address: str) -> None:
+        self.name = name
+        self.address = address
+        self("ip", "netns", "add", name, inside=False)
+
+    def __call__(self, *command: str, inside: bool = True) -> None:
+        prefix = ["ip", "netns", "exec", self.name] if inside else []
+        subprocess.run([*prefix, *command], check=True, capture_output=True)
+
+    def start(self, *command: str, pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            ["ip", "netns", "exec", self.name, *command],
+            pass_fds=pass_fds,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+
+@pytest.fixture
+def hosts(sandbox: Sandbox) -> Iterator[tuple[Host, Host]]:
+    """Two, connected."""
+    name = sandbox.name.replace("_", "")[-8:]
+    source, target = Host(f"src{name}", "192.0.2.1"), Host(f"dst{name}", "192.0.2.2")
+    try:
+        source("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", target.name)
+        for host in (source, target):
+            host("ip", "address", "add", f"{host.address}/24", "dev", "eth0")
+            host("ip", "link", "set", "eth0", "up")
+        yield source, target
+    finally:
+        for host in (source, target):
+            subprocess.run(["ip", "netns", "delete", host.name], check=False)
+
+
+class Migration:
+    """A lazy one: the processes move at once, their memory when it is used."""
+
+    def __init__(self, holder: Holder, source: Host, target: Host, criu: str) -> None:
+        self.holder = holder
+        self.source = source
+        self.target = target
+        self.criu = criu
+        self.work = holder.directory / "work"
+        self.new = f"{holder.name}-new"
+        self.base = [holder.runtime.command, "--root", str(holder.runtime.root), "--log", str(holder.directory / "log")]
+
+    def dump(self, *flags: str) -> subprocess.Popen[bytes]:
+        """Returns when the page server listens."""
+        read, write = os.pipe()
+        images = str(self.holder.images("lazy"))
+        serve = ["--lazy-pages", "--page-server", f"{self.source.address}:4444", "--status-fd", str(write)]
+        command = [*self.base, "checkpoint", "--image-path", images, *serve, *flags, self.holder.name]
+        process = self.source.start(*command, pass_fds=(write,))
+        os.close(write)
+        with os.fdopen(read, "rb") as status:
+            assert status.read() == b"\0", (self.holder.directory / "log").read_text()
+        return process
+
+    def serve(self) -> subprocess.Popen[bytes]:
+        """The daemon of the other host; returns when it listens."""
+        self.work.mkdir()
+        images = self.holder.images("lazy")
+        daemon = self.target.start(
+            *(self.criu, "lazy-pages", "--page-server", "--address", self.source.address, "--port", "4444"),
+            *("-D", str(images), "-W", str(self.work), "-o", "lazy.log", "-v4"),
+        )
+        wait_until(lambda: (self.work / "lazy-pages.socket").exists(), PATIENCE)
+        return daemon
+
+    def restore(self) -> None:
+        spec = self.holder.bundle.spec
+        spec["linux"]["cgroupsPath"] = f"/{self.new}"
+        self.holder.bundle.write()
+        command = [*self.base, "restore", "--detach", "--lazy-pages", "--work-path", str(self.work)]
+        paths = ["--bundle", str(self.holder.bundle.path), "--image-path", str(self.holder.images("lazy"))]
+        restored = self.target.start(*command, *paths, self.new)
+        assert restored.wait(PATIENCE * 2) == 0, (self.holder.directory / "log").read_text()
+
+    def run(self, *flags: str) -> None:
+        dump = self.dump(*flags)
+        daemon = self.serve()
+        try:
+            self.restore()
+            self.holder.assert_unharmed()
+            assert daemon.wait(PATIENCE) == 0, (self.work / "lazy.log").read_text()[-2000:]
+            assert dump.wait(PATIENCE) == 0, (self.holder.directory / "log").read_text()
+        finally:
+            for process in (dump, daemon):
+                process.kill()
+                process.wait()
+
+
+@lazy
+@pytest.mark.parametrize("precopy", [False, pytest.param(True, marks=tracked)])
+def test_lazy_pages_between_two_hosts(
+    sandbox: Sandbox, runtime: Runtime, hosts: tuple[Host, Host], criu: str, precopy: bool
+) -> None:
+    holder = Holder(sandbox, runtime)
+    flags: tuple[str, ...] = ()
+    if precopy:
+        holder.chain()
+        flags = ("--parent-path", "../two")
+    migration = Migration(holder, *hosts, criu)
+    migration.run(*flags)
+    assert runtime.status(migration.new) == "running"
+    assert runtime.run("state", holder.name)[0] == 1
+    pages = holder.pages("lazy")
+    assert pages < MEBIBYTES << 20 >> 2  # what is not lazy: shared, locked, and the like
