@@ -11,14 +11,20 @@ cpu_used() { # nanoseconds
 	pyrunc events --stats "$CT" | jq .data.cpu.usage.total
 }
 
-burns() { # burns PER-MILLE: what the container uses of a cpu in two seconds is that, to ten per cent
-	local before after start end used
-	before="$(cpu_used)" start="$(date +%s%N)"
-	sleep 2
-	after="$(cpu_used)" end="$(date +%s%N)"
-	used=$(((after - before) * 1000 / (end - start)))
-	echo "used $used per mille"
-	((used >= $1 * 90 / 100 && used <= $1 * 110 / 100))
+# burns PER-MILLE: what the container uses of a cpu in two seconds is that, to ten per cent. Never more; less only while
+# the machine has no time for it, so that is looked at again.
+burns() {
+	local before after start end used i
+	for i in 1 2 3 4 5; do
+		before="$(cpu_used)" start="$(date +%s%N)"
+		sleep 2
+		after="$(cpu_used)" end="$(date +%s%N)"
+		used=$(((after - before) * 1000 / (end - start)))
+		echo "used $used per mille"
+		((used <= $1 * 110 / 100)) || return 1
+		((used < $1 * 90 / 100)) || return 0
+	done
+	return 1
 }
 
 spinner() { # a container that wants a whole cpu
