@@ -3,10 +3,6 @@
 
 load helpers
 
-is_v2() {
-	[[ -e $CGROUPS/cgroup.controllers ]]
-}
-
 stream() { # stream ARGS: events into $EVENTS, in the background
 	EVENTS="$BATS_TEST_TMPDIR/events"
 	"$PYRUNC" --root "$ROOT" events "$@" "$CT" >"$EVENTS" 2>&1 3>&- &

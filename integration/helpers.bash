@@ -168,6 +168,10 @@ init_pid() { # init_pid ID
 	pyrunc state "$1" | jq .pid
 }
 
+is_v2() { # cgroup v2 and nothing else
+	[[ -e $CGROUPS/cgroup.controllers ]]
+}
+
 # --- the bundle ----------------------------------------------------------------------
 
 # setup_bundle [SPEC-ARGS]: $BUNDLE with a busybox root file system and a config.json from

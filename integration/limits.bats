@@ -14,8 +14,8 @@ cpu_used() { # nanoseconds
 # burns PER-MILLE: what the container uses of a cpu in two seconds is that, to ten per cent. Never more; less only while
 # the machine has no time for it, so that is looked at again.
 burns() {
-	local before after start end used i
-	for i in 1 2 3 4 5; do
+	local before after start end used
+	for _ in 1 2 3 4 5; do
 		before="$(cpu_used)" start="$(date +%s%N)"
 		sleep 2
 		after="$(cpu_used)" end="$(date +%s%N)"

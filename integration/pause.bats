@@ -134,8 +134,7 @@ stands() { # it does not
 	script 'while :; do true & done'
 	edit '.linux.resources.pids.limit = 200'
 	run_detached -0 run -d "$CT"
-	local i
-	for i in 1 2 3 4 5; do
+	for _ in 1 2 3 4 5; do
 		run_pyrunc -0 pause "$CT"
 		expect_state "$CT" paused
 		run_pyrunc -0 resume "$CT"

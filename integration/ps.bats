@@ -3,6 +3,14 @@
 
 load helpers
 
+own_cgroup() { # the directory that says which processes are the container's
+	if is_v2; then
+		echo "$CGROUPS/$CGROUP"
+	else
+		echo "$CGROUPS/devices/$CGROUP"
+	fi
+}
+
 @test "ps: the table has the container's processes and no others" {
 	start_sleeper
 	run_pyrunc -0 ps "$CT"
@@ -12,7 +20,7 @@ load helpers
 	pid="$(init_pid "$CT")"
 	awk -v pid="$pid" 'NR > 1 && $2 == pid { found = 1 } END { exit !found }' <<<"$output"
 	for line in "${lines[@]:1}"; do
-		grep -qxF "$(awk '{ print $2 }' <<<"$line")" "$CGROUPS/devices/$CGROUP/cgroup.procs" ||
+		grep -qxF "$(awk '{ print $2 }' <<<"$line")" "$(own_cgroup)/cgroup.procs" ||
 			[[ $line == *sleep* ]] # it has ended meanwhile
 	done
 }
@@ -48,7 +56,8 @@ load helpers
 @test "ps: processes in sub-cgroups of the container" {
 	edit '.process.args = ["sleep", "1000"]'
 	run_detached -0 run -d "$CT"
-	local sub="$CGROUPS/devices/$CGROUP/sub"
+	local sub
+	sub="$(own_cgroup)/sub"
 	mkdir "$sub"
 	init_pid "$CT" >"$sub/cgroup.procs"
 	run_pyrunc -0 ps -f json "$CT"

@@ -7,10 +7,6 @@ limit() { # limit JSON: merged into linux.resources
 	edit --argjson value "$1" '.linux.resources *= $value'
 }
 
-is_v2() {
-	[[ -e $CGROUPS/cgroup.controllers ]]
-}
-
 only_v1() {
 	! is_v2 || skip "cgroup v1 only"
 }
