@@ -1,7 +1,7 @@
 """Points at which a test may kill the runtime: PYRUNC_FAULT=<point> in the environment of the command sends SIGKILL
 to it there.
 
-A killed create, start, exec or delete must leave nothing that `delete --force` cannot remove; the tests walk through
+A killed create, start, exec, restore or delete must leave nothing that `delete --force` cannot remove; the tests walk through
 all POINTS.
 """
 
@@ -17,6 +17,7 @@ POINTS = {
     ),
     "start": ("start.open", "start.signalled", "start.fifo-removed", "start.poststart"),
     "exec": ("exec.spawned", "exec.joined", "exec.cloned", "exec.cgroup", "exec.configured", "exec.detached"),
+    "restore": ("restore.cgroup", "restore.hooks", "restore.saved"),
     "delete": ("delete.killed", "delete.cgroup", "delete.state", "delete.poststop"),
 }
 

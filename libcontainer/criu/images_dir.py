@@ -66,13 +66,14 @@ def _first_id(path: str) -> int:
 def admit(images: int, uid: int, gid: int) -> None:
     """Let the root of a user namespace search the directory: CRIU reads images as that user when it restores memory.
 
-    Not by a bit for everybody, since CRIU's files are readable by all, and hold the container's memory.
+    Not by a bit for everybody, since CRIU's files are readable by all, and hold the container's memory. The owner too: runc
+    makes it 0600, and before CRIU has become that user it is root without capabilities.
     """
     info = os.fstat(images)
     if info.st_mode & 0o001 or uid in (-1, info.st_uid):
         return
     os.fchown(images, -1, gid)
-    os.fchmod(images, (info.st_mode & 0o7777) | 0o010)
+    os.fchmod(images, (info.st_mode & 0o7777) | 0o110)
 
 
 def admit_files(images: int, gid: int) -> None:

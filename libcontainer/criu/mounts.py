@@ -93,7 +93,7 @@ def _choose(mounts: Sequence[MountInfo], facts: Facts, overrides: Mapping[str, s
     own.add([root] if root else [])
     ids = {mount.id for mount in chosen}
     own.add(m for m in others if m.whole and m.id not in ids)
-    parts = [m for m in others if not (m.id in ids or m.whole or own.covers(m) or outside.covers(m) or _is_cgroup(m))]
+    parts = [m for m in others if not (m.id in ids or m.whole or own.covers(m) or outside.covers(m) or is_cgroup(m))]
     ids.update(mount.id for mount in parts)
     ids.update(_far_slaves(mounts, [m for m in others if m.id in ids or m is root]))
     return [m for m in others if m.id in ids]
@@ -127,14 +127,14 @@ def _upwards(path: str) -> Iterator[str]:
     yield "/"
 
 
-def _is_cgroup(mount: MountInfo) -> bool:
+def is_cgroup(mount: MountInfo) -> bool:
     return mount.fstype in ("cgroup", "cgroup2")
 
 
 def _foreign(mount: MountInfo, facts: Facts) -> bool:
     """Nothing that can be mounted again by its type, nor a part of what can."""
     kind = mount.fstype.partition(".")[0]
-    if _is_cgroup(mount):
+    if is_cgroup(mount):
         # In a namespace of its own the container sees its cgroup as the top, though we see it below; CRIU knows that.
         return "cgroup" not in facts.namespaces and ("user" in facts.namespaces or not mount.whole)
     if not mount.whole:

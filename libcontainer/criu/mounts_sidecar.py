@@ -42,7 +42,8 @@ def name_mounts(container: Container, images: int, overrides: Mapping[str, str])
     mounted = mountinfo.read(pid)
     facts = mounts.facts_of(pid, container.saved, mounted)
     keys = mounts.external(mounted, facts, overrides)
-    told = {mount.mountpoint: mount for mount in mounted if mount.mountpoint in keys and mount.mountpoint not in facts.binds}
+    unknown = [m for m in mounted if m.mountpoint in keys and m.mountpoint not in facts.binds and not mounts.is_cgroup(m)]
+    told = {mount.mountpoint: mount for mount in unknown}
     write(images, origins(told, keys), container.root, container.bundle)
     return mounts.strings(keys)
 

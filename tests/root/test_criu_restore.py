@@ -1,0 +1,191 @@
+"""restore with the real CRIU: images exchanged with runc, a runtime that is killed half way, many cycles of one container."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from libcontainer import Container
+from libcontainer.criu.options import CheckpointOptions
+from libcontainer.criu.restore_options import RestoreOptions
+from libcontainer.faults import POINTS
+from tests.root.conftest import Bundle, Runtime, Sandbox, criu, wait_until
+from tests.root.laboratory import MAPPED, Laboratory, Snapshot
+
+__all__ = ["criu"]
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("criu"), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+
+CYCLES = int(os.environ.get("PYRUNC_CYCLES", "8"))
+COUNTER = "i=0; while :; do i=$((i + 1)); echo $i >> /count; sleep 0.05; done"
+
+
+def count(rootfs: Path) -> list[int]:
+    """The numbers that the container has written."""
+    path = rootfs / "count"
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def goes_on(rootfs: Path) -> None:
+    """It counts, and has neither missed nor repeated a number."""
+    before = len(count(rootfs))
+    wait_until(lambda: len(count(rootfs)) > before)
+    numbers = count(rootfs)
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.fixture
+def bundle(sandbox: Sandbox) -> Bundle:
+    """A counter with bind mounts, masked paths, and a cgroup namespace."""
+    bundle = sandbox.bundle()
+    data = sandbox.directory / "data"
+    data.mkdir()
+    (data / "file").write_text("of the host\n")
+    bundle.spec["root"]["readonly"] = False
+    bundle.spec["mounts"] += [
+        {"destination": "/data", "type": "bind", "source": str(data), "options": ["rbind", "ro"]},
+        {"destination": "/one", "type": "bind", "source": str(data / "file"), "options": ["bind"]},
+    ]
+    namespaces: list[dict[str, str]] = bundle.spec["linux"]["namespaces"]
+    if not any(namespace["type"] == "cgroup" for namespace in namespaces):
+        namespaces.append({"type": "cgroup"})
+    bundle.args("/bin/sh", "-c", COUNTER)
+    return bundle
+
+
+def detached(runtime: Runtime, *args: str) -> tuple[int, str]:
+    """Status and log of the command, with its descriptors on the null device, which the container keeps."""
+    log = runtime.scratch / "log"
+    log.unlink(missing_ok=True)
+    command = [runtime.command, "--root", str(runtime.root), "--log", str(log), *args]
+    null = subprocess.DEVNULL
+    ended = subprocess.run(command, stdin=null, stdout=null, stderr=null, check=False, timeout=60)
+    return ended.returncode, log.read_text() if log.exists() else ""
+
+
+# -- runc
+
+
+@pytest.fixture
+def runc(sandbox: Sandbox) -> Runtime:
+    """The real runc on a state root of its own."""
+    if not shutil.which("runc"):
+        pytest.skip("runc is not installed")
+    return sandbox.runtime("runc", "runc-state")
+
+
+@pytest.mark.parametrize("ours_first", [True, False], ids=["from pyrunc to runc", "from runc to pyrunc"])
+@pytest.mark.parametrize("userns", [False, True], ids=["", "user namespace"])
+def test_images_are_exchanged_with_runc(
+    sandbox: Sandbox, runtime: Runtime, runc: Runtime, bundle: Bundle, ours_first: bool, userns: bool
+) -> None:
+    if userns and ours_first:
+        pytest.skip("our /dev of a user namespace has real nodes, for which runc has no words")
+    if userns:
+        bundle.spec["linux"]["namespaces"].append({"type": "user"})
+        bundle.spec["linux"]["uidMappings"] = bundle.spec["linux"]["gidMappings"] = MAPPED
+        for path in (bundle.rootfs, *bundle.rootfs.rglob("*")):
+            os.chown(path, MAPPED[0]["hostID"], MAPPED[0]["hostID"], follow_symlinks=False)
+        bundle.write()
+    first, second = (runtime, runc) if ours_first else (runc, runtime)
+    images = str(sandbox.directory / "images")
+    assert detached(first, "run", "-d", "-b", str(bundle.path), sandbox.name) == (0, "")
+    goes_on(bundle.rootfs)
+    status, text = detached(first, "checkpoint", "--image-path", images, sandbox.name)
+    assert status == 0, text
+    status, text = detached(second, "restore", "-d", "-b", str(bundle.path), "--image-path", images, sandbox.name)
+    assert status == 0, text
+    goes_on(bundle.rootfs)
+    script = "cat /data/file /one; head -c 1 /proc/keys | wc -c; echo > /dev/null && echo writable"
+    assert second.ok("exec", sandbox.name, "sh", "-c", script).endswith("of the host\nof the host\n0\nwritable\n")
+    # and back again
+    status, text = detached(second, "checkpoint", "--image-path", images, sandbox.name)
+    assert status == 0, text
+    status, text = detached(first, "restore", "-d", "-b", str(bundle.path), "--image-path", images, sandbox.name)
+    assert status == 0, text
+    goes_on(bundle.rootfs)
+
+
+# -- killed
+
+
+@pytest.mark.parametrize("point", POINTS["restore"])
+def test_a_restore_that_is_killed_leaves_what_delete_removes(
+    sandbox: Sandbox, runtime: Runtime, bundle: Bundle, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle.spec["hooks"] = {"createRuntime": [{"path": "/bin/true"}]}
+    bundle.write()
+    images = str(sandbox.directory / "images")
+    assert detached(runtime, "run", "-d", "-b", str(bundle.path), sandbox.name) == (0, "")
+    goes_on(bundle.rootfs)
+    assert detached(runtime, "checkpoint", "--image-path", images, sandbox.name)[0] == 0
+    restore = ("restore", "-d", "-b", str(bundle.path), "--image-path", images, sandbox.name)
+    monkeypatch.setenv("PYRUNC_FAULT", point)
+    assert detached(runtime, *restore)[0] == -9
+    monkeypatch.delenv("PYRUNC_FAULT")
+    time.sleep(0.5)  # CRIU sees that nobody answers
+    runtime.ok("delete", "--force", sandbox.name)
+    sandbox.assert_clean()
+    assert (bundle.rootfs / "bin/busybox").exists()
+    assert detached(runtime, *restore)[0] == 0
+    goes_on(bundle.rootfs)
+
+
+# -- the library, many times
+
+
+@pytest.fixture
+def lab(tmp_path: Path, busybox_rootfs: Path) -> Iterator[Laboratory]:
+    """A laboratory that is as it was when the test is over."""
+    laboratory = Laboratory(tmp_path, busybox_rootfs)
+    assert laboratory.run("exit 0")[0] == 0
+    try:
+        yield laboratory
+    finally:
+        laboratory.clean_up()
+    assert laboratory.left_behind() == []
+
+
+def test_cycles_of_one_container_leak_nothing(lab: Laboratory) -> None:
+    null = os.open("/dev/null", os.O_RDWR)
+    spec = lab.spec(COUNTER)
+    (lab.bundle.parent / "host").mkdir()
+    source = str(lab.bundle.parent / "host")
+    spec["mounts"].append({"destination": "/host", "type": "bind", "source": source, "options": ["rbind"]})
+    stdio: Any = (null, null, null)
+    container = lab.make(spec, stdio=stdio)
+    container.start()
+    images = str(lab.bundle.parent / "images")
+    before: Snapshot | None = None
+    memory = 0
+    for cycle in range(CYCLES):
+        goes_on(lab.rootfs)
+        container.checkpoint(CheckpointOptions(image_path=images))
+        container = Container.restore(
+            container.id,
+            RestoreOptions(image_path=images),
+            root=lab.root,
+            bundle=str(lab.bundle),
+            spec=spec,
+            stdio=stdio,
+        )
+        if cycle == 1:  # what is opened once a process
+            before, memory = Snapshot(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            before.children.discard(str(container.pid))
+            mounts = Path("/proc/self/mountinfo").read_text()
+    goes_on(lab.rootfs)
+    container.delete(force=True)
+    assert before is not None
+    after = Snapshot()
+    assert sorted(after.descriptors.values()) == sorted(before.descriptors.values())
+    assert after.children == before.children
+    assert Path("/proc/self/mountinfo").read_text() == mounts
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 2048 + 10 * CYCLES  # KiB
+    os.close(null)
