@@ -75,7 +75,9 @@ class Options:
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring
         self.rootless_euid = os.geteuid() != 0 if rootless_euid is None else rootless_euid
-        self.rootless_cgroups = self.rootless_euid if rootless_cgroups is None else rootless_cgroups
+        if rootless_cgroups is None:  # root of a user namespace may or may not have been given cgroups
+            rootless_cgroups = self.rootless_euid or in_user_namespace()
+        self.rootless_cgroups = rootless_cgroups
         self.systemd_cgroup = systemd_cgroup
         self.log = log
 
