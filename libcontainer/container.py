@@ -18,6 +18,7 @@ from libcontainer import cgroups
 from libcontainer.errors import ContainerNotExist, ContainerNotPaused, ContainerNotRunning, Error, describe
 from libcontainer.saved_config import SavedConfig
 from libcontainer.state import State, check_id, process_start_time
+from libcontainer.status import CREATED, OCI_VERSION, PAUSED, RUNNING, document_of, status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,11 +36,7 @@ else:
     import _signal
 
 DEFAULT_ROOT = "/run/runc"
-FIFO = "exec.fifo"
-OCI_VERSION = "1.3.0"
 SIGKILL = 9
-
-CREATED, RUNNING, PAUSED, STOPPED = "created", "running", "paused", "stopped"
 
 
 def quiet(level: str, message: str, **fields: object) -> None:
@@ -383,33 +380,6 @@ class Container:
     def save(self) -> None:
         """Write state.json."""
         self.state.save(self.directory)
-
-
-def status_of(directory: str, state: State, cgroup: Manager) -> str:
-    """The status word, from the state directory, the process and the cgroup."""
-    if cgroup.frozen():
-        return PAUSED
-    if not state.is_alive():
-        return STOPPED
-    return CREATED if os.path.exists(f"{directory}/{FIFO}") else RUNNING
-
-
-def document_of(container_id: str, status: str, state: State, saved: SavedConfig) -> dict[str, Any]:
-    """The document that `state` prints, of a container with this status."""
-    annotations = saved.annotations
-    document: dict[str, Any] = {
-        "ociVersion": OCI_VERSION,
-        "id": container_id,
-        "pid": 0 if status == STOPPED else state.init_process_pid,
-        "status": status,
-        "bundle": saved.bundle or "",
-        "rootfs": saved.rootfs,
-        "created": state.created,
-    }
-    if annotations:
-        document["annotations"] = annotations
-    document["owner"] = ""
-    return document
 
 
 def list_ids(root: str) -> list[str]:

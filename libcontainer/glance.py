@@ -7,9 +7,9 @@ Searching finds keys only: in `,"name":` the quote follows a comma, and a quote 
 from __future__ import annotations
 
 from libcontainer import cgroups, jsonfast
-from libcontainer.container import document_of, status_of
 from libcontainer.saved_config import SavedConfig
 from libcontainer.state import State, check_id
+from libcontainer.status import document_of, status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ class Glance:
 def parse(text: str) -> Any:
     """jsonfast.loads(text) with those parts of `config` and `cgroup_paths` that make the state."""
     head, _, rest = text.partition(_CONFIG)
-    config, end, tail = rest.partition(_AFTER)
-    rootfs = config.find(_ROOTFS)  # before any object whose keys are the user's
-    labels = config.rfind(_LABELS)  # behind all of them
+    config, end, tail = f",{rest}".partition(_AFTER)
+    rootfs = config.find(_ROOTFS)  # it is always there, before any object whose keys are the user's
+    labels = config.rfind(_LABELS)  # they too, behind all of those
     if not end or _AFTER in tail or rootfs < 0 or labels < 0:
         return jsonfast.loads(text)
     document: dict[str, Any] = jsonfast.loads(head + "}")

@@ -25,8 +25,8 @@ import errno
 import os
 import time
 
-from libcontainer import smallfile
 from libcontainer.cgroups.files import BENEATH, ROOT, Tree, clean, remove
+from libcontainer.cgroups.names import inside, own_cgroups, parse_own, parse_sub
 from libcontainer.errors import Error, SyscallError
 
 TYPE_CHECKING = False
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     Step = tuple[str, list[Write]]  # a directory, and what to write there
 
-__all__ = ["Hierarchy", "Manager", "clean", "load", "mode", "new"]
+__all__ = ["Hierarchy", "Manager", "clean", "inside", "load", "mode", "new", "own_cgroups", "parse_own", "parse_sub"]
 
 _DENIED = (errno.EPERM, errno.EACCES, errno.EROFS)
 _SIGKILL = 9
@@ -422,50 +422,6 @@ def _of_hybrid(path: str) -> bool:
 
 def _quiet(_level: str, _message: str, **_fields: object) -> None:
     """The log of who wants none."""
-
-
-def own_cgroups() -> dict[str, str]:
-    """/proc/self/cgroup: the controllers of a hierarchy, as the kernel spells them ("" for v2) -> this
-    process's path."""
-    return parse_own(smallfile.text("/proc/self/cgroup"))
-
-
-def parse_own(text: str) -> dict[str, str]:
-    """The lines "id:controllers:path"; the path may hold colons."""
-    return {controllers: path for _, controllers, path in (line.split(":", 2) for line in text.splitlines())}
-
-
-def inside(base: str, sub: str) -> str:
-    """base/sub, refused if it is not below base."""
-    path = os.path.normpath(f"{base}/{sub}")
-    if path != base and not path.startswith(base + "/"):
-        raise Error(f"bad sub cgroup path: {sub}")
-    return path
-
-
-def parse_sub(arguments: list[str]) -> dict[str, str]:
-    """The values of `exec --cgroup`: controller -> path; a path without controllers is for all ("")."""
-    found: dict[str, str] = {}
-    for argument in arguments:
-        controllers, colon, path = argument.partition(":")
-        if not colon:
-            if len(arguments) > 1:
-                raise Error(f"invalid --cgroup argument: {argument} (missing <controller>: prefix)")
-            return {"": argument}
-        if ":" in path:
-            raise Error(f"invalid --cgroup argument: {argument}")
-        for controller in controllers.split(","):
-            if not controller:
-                raise Error(f"invalid --cgroup argument: {argument} (empty <controller> prefix)")
-            if controller in found:
-                raise Error(f"invalid --cgroup argument: {argument} (controller {controller} given twice)")
-            found[controller] = path
-    return found
-
-
-def in_user_namespace() -> bool:
-    """Whether this process's user namespace is not the initial one."""
-    return smallfile.text("/proc/self/uid_map").split() != ["0", "0", "4294967295"]
 
 
 def is_denied(error: OSError) -> bool:

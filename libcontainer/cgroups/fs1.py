@@ -13,7 +13,6 @@ from libcontainer.cgroups import (
     Files,
     Hierarchy,
     Manager,
-    in_user_namespace,
     inside,
     is_denied,
     own_cgroups,
@@ -23,6 +22,7 @@ from libcontainer.cgroups.files import ROOT, clean
 from libcontainer.cgroups.freezer1 import Freezer
 from libcontainer.cgroups.hierarchies import find_mounts
 from libcontainer.errors import Error, SyscallError, Unsupported
+from libcontainer.user_ns import in_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

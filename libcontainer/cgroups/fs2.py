@@ -14,7 +14,6 @@ from libcontainer.cgroups import (
     Files,
     Hierarchy,
     Manager,
-    in_user_namespace,
     inside,
     own_cgroups,
     parse_own,
@@ -22,6 +21,7 @@ from libcontainer.cgroups import (
 )
 from libcontainer.cgroups.files import ROOT, SEALED, clean, read_all
 from libcontainer.errors import Error, SyscallError, Unsupported
+from libcontainer.user_ns import in_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
