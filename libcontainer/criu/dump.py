@@ -8,7 +8,17 @@ from __future__ import annotations
 
 import os
 
-from libcontainer.criu import config_file, dump_request, features, freezer, images_dir, messages, mounts_sidecar, stdio
+from libcontainer.criu import (
+    config_file,
+    dump_request,
+    features,
+    freezer,
+    images_dir,
+    messages,
+    mounts_sidecar,
+    stdio,
+    strangers,
+)
 from libcontainer.criu.dump_request import LOG_FILE
 from libcontainer.criu.failure import CriuFailed, explain
 from libcontainer.criu.progress import DUMP, PRE_DUMP, Images, resident_bytes
@@ -110,6 +120,8 @@ class Dump:
     def _external_files(self, notification: Notification) -> None:
         """All processes are stopped: what is mounted and open now is what will be dumped."""
         notification.options = messages.options(external=self._external())
+        if not self._options.keeps_running:
+            strangers.warn(self._container)
 
     def _external(self) -> list[str]:
         """The keys of what CRIU shall leave alone."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -344,6 +345,18 @@ def test_a_wrong_configuration_is_quoted(case: Case) -> None:
     case.bundle.spec["annotations"] = {"org.criu.config": str(config)}
     case.sh("")
     assert "no-such-option" in case.refused()
+
+
+def test_processes_that_exec_has_started_are_named(case: Case) -> None:
+    """CRIU dumps the tree of init."""
+    case.sh("sleep 1001 &")
+    case.runtime.ok("exec", "--detach", case.name, "sleep", "1002", out=case.out)
+    wait_until(lambda: "sleep" in case.runtime.ok("exec", case.name, "ps"))
+    assert case.checkpoint()[1] == ""
+    status, text = case.checkpoint(leave=False)
+    assert status == 0
+    assert re.search(r"not in the checkpoint, since they were started by exec: processes \d+ \(sleep\)\"", text), text
+    case.sandbox.assert_clean()
 
 
 def test_the_freezer_is_the_container_s(case: Case) -> None:
