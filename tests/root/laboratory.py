@@ -13,7 +13,6 @@ from typing import Any
 from libcontainer import Container, Error
 from libcontainer.errors import describe
 from libcontainer.example_spec import example
-from libcontainer.state import FILTERS
 
 NUMBERS = itertools.count()
 PATIENCE = 2
@@ -110,7 +109,7 @@ class Laboratory:
 
     def left_behind(self) -> list[str]:
         """What carries the name of one of our containers, on the whole machine."""
-        found = [entry for entry in os.listdir(self.root) if not entry.startswith(FILTERS)] if os.path.isdir(self.root) else []
+        found = [entry for entry in os.listdir(self.root) if not entry.startswith(".")] if os.path.isdir(self.root) else []
         for top, directories, _ in os.walk("/sys/fs/cgroup"):
             found += [f"{top}/{name}" for name in directories if name in self.made]
         mounts = Path("/proc/self/mountinfo").read_text()
