@@ -17,10 +17,9 @@ from libcontainer import Container
 from libcontainer.criu.options import CheckpointOptions
 from libcontainer.criu.restore_options import RestoreOptions
 from libcontainer.faults import POINTS
-from tests.root.conftest import Bundle, Runtime, Sandbox, criu, wait_until
+from tests.root.conftest import Bundle, Runtime, Sandbox, wait_until
 from tests.root.laboratory import MAPPED, Laboratory, Snapshot
 
-__all__ = ["criu"]
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("criu"), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
 CYCLES = int(os.environ.get("PYRUNC_CYCLES", "8"))
