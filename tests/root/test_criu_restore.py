@@ -1,28 +1,21 @@
-"""restore with the real CRIU: images exchanged with runc, a runtime that is killed half way, many cycles of one container."""
+"""restore with the real CRIU: images exchanged with runc, and a runtime that is killed half way."""
 
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from libcontainer import Container
-from libcontainer.criu.options import CheckpointOptions
-from libcontainer.criu.restore_options import RestoreOptions
 from libcontainer.faults import POINTS
 from tests.root.conftest import Bundle, Runtime, Sandbox, wait_until
-from tests.root.laboratory import MAPPED, Laboratory, Snapshot
+from tests.root.laboratory import MAPPED
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("criu"), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
-CYCLES = int(os.environ.get("PYRUNC_CYCLES", "8"))
 COUNTER = "i=0; while :; do i=$((i + 1)); echo $i >> /count; sleep 0.05; done"
 
 
@@ -135,56 +128,3 @@ def test_a_restore_that_is_killed_leaves_what_delete_removes(
     assert (bundle.rootfs / "bin/busybox").exists()
     assert detached(runtime, *restore)[0] == 0
     goes_on(bundle.rootfs)
-
-
-# -- the library, many times
-
-
-@pytest.fixture
-def lab(tmp_path: Path, busybox_rootfs: Path) -> Iterator[Laboratory]:
-    """A laboratory that is as it was when the test is over."""
-    laboratory = Laboratory(tmp_path, busybox_rootfs)
-    assert laboratory.run("exit 0")[0] == 0
-    try:
-        yield laboratory
-    finally:
-        laboratory.clean_up()
-    assert laboratory.left_behind() == []
-
-
-def test_cycles_of_one_container_leak_nothing(lab: Laboratory) -> None:
-    null = os.open("/dev/null", os.O_RDWR)
-    spec = lab.spec(COUNTER)
-    (lab.bundle.parent / "host").mkdir()
-    source = str(lab.bundle.parent / "host")
-    spec["mounts"].append({"destination": "/host", "type": "bind", "source": source, "options": ["rbind"]})
-    stdio: Any = (null, null, null)
-    container = lab.make(spec, stdio=stdio)
-    container.start()
-    images = str(lab.bundle.parent / "images")
-    before: Snapshot | None = None
-    memory = 0
-    for cycle in range(CYCLES):
-        goes_on(lab.rootfs)
-        container.checkpoint(CheckpointOptions(image_path=images))
-        container = Container.restore(
-            container.id,
-            RestoreOptions(image_path=images),
-            root=lab.root,
-            bundle=str(lab.bundle),
-            spec=spec,
-            stdio=stdio,
-        )
-        if cycle == 1:  # what is opened once a process
-            before, memory = Snapshot(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            before.children.discard(str(container.pid))
-            mounts = Path("/proc/self/mountinfo").read_text()
-    goes_on(lab.rootfs)
-    container.delete(force=True)
-    assert before is not None
-    after = Snapshot()
-    assert sorted(after.descriptors.values()) == sorted(before.descriptors.values())
-    assert after.children == before.children
-    assert Path("/proc/self/mountinfo").read_text() == mounts
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 2048 + 10 * CYCLES  # KiB
-    os.close(null)

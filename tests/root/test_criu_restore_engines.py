@@ -1,4 +1,4 @@
-"""What engines' containers have when pyrunc has restored them: volumes, logs, terminals; and what the engine is told if it fails."""
+"""What engines' containers have when pyrunc has restored them: volumes, logs, terminals; and what it says if it fails."""
 
 from __future__ import annotations
 
