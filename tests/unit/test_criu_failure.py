@@ -1,0 +1,90 @@
+"""Which sentence a failure of CRIU is told in: real lines of its log, and the cure that must be said."""
+
+from __future__ import annotations
+
+import pytest
+
+from libcontainer.criu import log, messages
+from libcontainer.criu.failure import CriuFailed
+
+HARMLESS = "(00.05) Error (criu/util.c:1534): rlimit: Can't setup RLIMIT_NOFILE for self: Operation not permitted"
+CONSEQUENCES = """\
+(00.1) Error (criu/cr-dump.c:1545): Dump files (pid: 14782) failed with -1
+(00.2) Error (criu/cr-dump.c:1975): Dumping FAILED."""
+
+
+def told(line: str, **how: object) -> str:
+    error = CriuFailed(messages.DUMP, exit_code=1, **how)  # type: ignore[arg-type]
+    error.add_log("/w/dump.log", f"{HARMLESS}\n(00.0)  7: {line}\n{CONSEQUENCES}\n".splitlines())
+    return str(error)
+
+
+@pytest.mark.parametrize(
+    ("own_words", "cure"),
+    [
+        ("sockets: Can't get 1:16 opt: Operation not supported", "too old for this kernel"),
+        ("vdso: Unexpected rt vDSO area bounds", "too old for this kernel"),
+        ("Tracking memory is not available. Consider omitting --track-mem option.", "soft-dirty"),
+        ("uffd: Unable to open an userfaultfd descriptor: Operation not permitted", "vm.unprivileged_userfaultfd=1"),
+        ("page-pipe: splice: -1: Bad file descriptor", "CAP_SYS_RESOURCE"),
+        ("Network locking failed", "iptables or nft in $PATH"),
+        ("inet: Connected TCP socket, consider using --tcp-established option.", "--tcp-established or --tcp-close"),
+        ("inet: In-flight connection (l) for 2ce3ed", "--tcp-skip-in-flight"),
+        ("Some file locks are hold by dumping tasks! You can try --file-locks to dump them.", "--file-locks"),
+        ("Can't create link remap for /tmp/one. Use link-remap option.", "--link-remap"),
+        ("Can't dump ghost file /tmp/big of 2 size, increase limit", "--ghost-limit"),
+        ("unix: External socket is used. Consider using --ext-unix-sk option.", "--ext-unix-sk"),
+        ("unix: Unix socket 2757482 without peer 2757440", "another network namespace"),
+        ("The root process 7 is not a session leader. Consider using --shell-job option", "--shell-job"),
+    ],
+)
+def test_each_cause_has_its_cure(own_words: str, cure: str) -> None:
+    text = told(f"Error (criu/file.c:12): {own_words}")
+    assert cure in text.replace(own_words, "")
+    assert own_words in text
+    assert text.endswith("(log file: /w/dump.log)")
+    assert "\n" not in text
+    assert "rlimit" not in text
+
+
+def test_an_unknown_error_is_quoted_as_it_is() -> None:
+    assert told("Error (criu/x.c:1): Something new") == (
+        "criu failed: type DUMP errno 0: Something new (log file: /w/dump.log)"
+    )
+
+
+def test_a_consequence_is_better_than_nothing() -> None:
+    lines = f"{HARMLESS}\n{CONSEQUENCES}".splitlines()
+    assert log.relevant(lines) == "Dump files (pid: 14782) failed with -1"
+    assert log.relevant([HARMLESS]) is None
+
+
+def test_a_log_that_is_not_there_is_not_named() -> None:
+    error = CriuFailed(messages.VERSION, exit_code=127, stderr="criu: error while loading shared libraries: libnl-3.so.200\n")
+    error.add_log("/w/dump.log", [])
+    assert str(error) == "criu failed: type VERSION errno 0: criu: error while loading shared libraries: libnl-3.so.200"
+
+
+def test_what_a_hostile_name_puts_into_the_log_stays_one_short_line() -> None:
+    text = told("Error (criu/x.c:1): Can't open /" + "a" * 5000 + "\t\x1b[31m")
+    assert len(text) < 1000
+    assert "\n" not in text
+
+
+def test_quotes_have_the_lines_before_each_error_once() -> None:
+    lines = [str(number) for number in range(20)]
+    lines[10] = lines[12] = "(00.1) Error (criu/x.c:1): bad"
+    assert log.quote(lines) == lines[5:13]
+    assert log.quote([HARMLESS]) == []
+
+
+def test_an_unreadable_log_is_none(tmp_path: object) -> None:
+    import os
+
+    directory = os.open(str(tmp_path), os.O_RDONLY)
+    try:
+        assert log.read(directory, "dump.log") == []
+        os.symlink("/etc/passwd", "dump.log", dir_fd=directory)
+        assert log.read(directory, "dump.log") == []
+    finally:
+        os.close(directory)
