@@ -330,6 +330,40 @@ of the host"
 	[[ $(propagation /vol) == "$before" ]]
 }
 
+@test "ext mounts: shared with the host, in both directions" {
+	mount --make-shared "$HOST"
+	edit '.linux.rootfsPropagation = "rshared" | .process.capabilities |= map_values(. + ["CAP_SYS_ADMIN"])'
+	add_mount /vol bind "$HOST/data" rbind rshared
+	mkdir "$HOST/data/new" "$HOST/data/back"
+	started
+	dumped
+	restored
+	[[ -z $output ]]
+	mount -t tmpfs new "$HOST/data/new"
+	grep -q ' /vol/new ' "/proc/$(init_pid "$CT")/mountinfo"
+	umount "$HOST/data/new"
+	! grep ' /vol/new ' "/proc/$(init_pid "$CT")/mountinfo" || return 1
+	inside mount -t tmpfs back /vol/back
+	grep -q " $HOST/data/back " /proc/self/mountinfo
+	umount "$HOST/data/back"
+	inside ls /vol/back
+	expect_only ""
+}
+
+@test "ext mounts: shared where the host's mount is private here: a warning" {
+	mount --make-shared "$HOST"
+	edit '.linux.rootfsPropagation = "rshared"'
+	add_mount /vol bind "$HOST/data" rbind rshared
+	started
+	dumped
+	mount --make-private "$HOST"
+	restored
+	expect "'/vol' was shared with the other host, and $HOST/data is private here"
+	run_pyrunc -0 checkpoint --image-path "$IMAGES" "$CT"
+	restored --ignore-host-propagation
+	[[ -z $output ]]
+}
+
 @test "ext mounts: a rootfs that is a slave" {
 	mount --bind "$BUNDLE" "$BUNDLE"
 	mount --make-shared "$BUNDLE"

@@ -11,7 +11,18 @@ from __future__ import annotations
 import fcntl
 import os
 
-from libcontainer.criu import config_file, features, images_dir, messages, mounts_image, mounts_sources, network, options, stdio
+from libcontainer.criu import (
+    config_file,
+    features,
+    images_dir,
+    messages,
+    mounts_image,
+    mounts_peers,
+    mounts_sources,
+    network,
+    options,
+    stdio,
+)
 from libcontainer.criu.failure import CriuFailed, explain
 from libcontainer.criu.mounts_stage import ROOT, Stage
 from libcontainer.criu.namespaces import EXTERNAL
@@ -25,6 +36,7 @@ if TYPE_CHECKING:
 
     from libcontainer.cgroups import Manager
     from libcontainer.criu.messages import Message
+    from libcontainer.criu.mounts_image import ImageMount
     from libcontainer.criu.mounts_sidecar import Sidecar
     from libcontainer.criu.mounts_sources import Host
     from libcontainer.criu.progress import Progress
@@ -68,6 +80,7 @@ class Restore:
         "_log",
         "_options",
         "_owned",
+        "_peers",
         "_plan",
         "_progress",
         "_stdio",
@@ -100,6 +113,7 @@ class Restore:
         self._log = log
         self._progress = progress
         self._version = 0
+        self._peers: list[tuple[ImageMount, str]] = []
         self._owned: list[int] = []  # descriptors for CRIU, to be closed when it has ended
         self.pid = 0
         self._handlers: dict[str, Callable[[Notification], None]] = {
@@ -117,6 +131,8 @@ class Restore:
             stage.open(sources)
             paths = stage.prepare(sources)
             stage.share(images, paths, sources, ignore=self._options.ignore_host_propagation)
+            if not self._options.ignore_host_propagation:
+                self._peers = mounts_peers.peers(sources, self._plan)
             self._run(stage, [f"mnt[{key}]:{path}" for key, path in paths.items()])
         finally:
             for fd in self._owned:
@@ -259,6 +275,7 @@ class Restore:
 
     def _restored(self, notification: Notification) -> None:
         self.pid = notification.pid
+        mounts_peers.rejoin(notification.pid, self._peers, self._log)
         self._events.restored(notification.pid, self._version)
 
     def _terminal(self, notification: Notification) -> None:
