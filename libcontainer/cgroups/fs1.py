@@ -262,6 +262,9 @@ class Manager1(Manager):
     def own_mounts(self) -> list[Hierarchy]:
         mounts: dict[str, Hierarchy] = {}
         for controller, path in self.paths.items():
+            if not controller:
+                # the unified one of a hybrid host; runc shows it to no container, and could not restore one that has it
+                continue
             name = os.path.basename(_top(path))
             hierarchy = mounts.get(name)
             if hierarchy is None:
