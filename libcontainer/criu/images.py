@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
 import sys
 
 from libcontainer.errors import Error, Unsupported
@@ -43,10 +42,13 @@ class BadImage(Error):
 class Pycriu:
     """pycriu's message classes and magic numbers."""
 
-    __slots__ = ("_handlers", "_magics", "_messages")
+    __slots__ = ("_handlers", "_magics", "_messages", "errors")
 
     def __init__(self) -> None:
         package = _import_pycriu()
+        from google.protobuf.message import DecodeError
+
+        self.errors = (DecodeError, ValueError)  # of a message that is none
         self._messages = package.images.pb
         self._handlers = package.images.handlers
         self._magics = package.magic.by_name
@@ -185,7 +187,7 @@ class Images:
                 raise BadImage(f"image {name} does not begin as one of kind {kind} does")
             first, following = self._pycriu.classes(kind)
             for number, data in enumerate(_chunks(file, name)):
-                yield _parse(following if number else first, data, name)
+                yield _parse(following if number else first, data, name, self._pycriu.errors)
 
     def only(self, name: str, kind: str) -> Message:
         """The message of a file that has one."""
@@ -207,28 +209,28 @@ def _magic(file: BinaryIO) -> int:
 
 
 def _number(data: bytes) -> int:
-    return int(struct.unpack("<I", data)[0]) if len(data) == 4 else 0
+    return int.from_bytes(data, "little")
 
 
 def _chunks(file: BinaryIO, name: str) -> Iterator[bytes]:
-    count = 0
-    while head := file.read(4):
+    for _ in range(MOST_ENTRIES):
+        head = file.read(4)
+        if not head:
+            return
         size = _number(head)
-        count += 1
-        if count > MOST_ENTRIES or size > LARGEST_ENTRY:
-            raise BadImage(f"image {name} is larger than any that is believed")
+        if size > LARGEST_ENTRY:
+            break
         data = file.read(size)
         if len(head) < 4 or len(data) < size:
             raise BadImage(f"image {name} ends in the middle of an entry")
         yield data
+    raise BadImage(f"image {name} is larger than any that is believed")
 
 
-def _parse(message: Any, data: bytes, name: str) -> Message:
-    from google.protobuf.message import DecodeError
-
+def _parse(message: Any, data: bytes, name: str, errors: tuple[type[Exception], ...]) -> Message:
     try:
         found = message.FromString(data)
-    except (DecodeError, ValueError) as err:
+    except errors as err:
         raise BadImage(f"image {name} has an entry that cannot be decoded") from err
     if not found.IsInitialized():  # not every version of protobuf looks
         raise BadImage(f"image {name} has an entry that lacks what it must have")

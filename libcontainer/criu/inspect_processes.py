@@ -8,7 +8,7 @@ from libcontainer.criu.images import BadImage, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from libcontainer.criu.images import Images, Message
@@ -24,46 +24,30 @@ _PAGE_SIZES = tuple(1 << shift for shift in range(12, 17))
 _LONGEST_ARGUMENTS = 4096
 
 
-class Run:
-    """Pages that follow each other: where they are in the process, in the file of pages, and in which directory."""
+# by the flags of an entry: what its pages count as; one that is in the file is nothing else
+_KINDS = (0, _IN_PARENT, _LAZY, _LAZY, _PRESENT, _PRESENT, _PRESENT, _PRESENT)
 
-    __slots__ = ("address", "count", "flags", "offset")
-
-    def __init__(self, address: int, count: int, flags: int, offset: int) -> None:
-        self.address = address
-        self.count = count
-        self.flags = flags
-        self.offset = offset  # pages before it in the file, if it is there
+if TYPE_CHECKING:
+    # pages that follow each other: address, how many, kind, and how many are before them in the file of pages
+    Run = tuple[int, int, int, int]
 
 
 class PageMap:
-    """pagemap-N.img: what of a process's (or of shared) memory an image directory knows."""
+    """pagemap-N.img: what of a process's (or of shared) memory an image directory knows. There may be millions of runs."""
 
-    __slots__ = ("pages_id", "runs")
+    __slots__ = ("counts", "pages_id", "runs")
 
     def __init__(self, images: Images, name: str) -> None:
         entries = images.entries(name, "PAGEMAP")
         head = next(entries, None)
         self.pages_id = int(head.pages_id) if head is not None else 0
-        self.runs = list(_runs(entries))
-
-    def count(self, flag: int) -> int:
-        """Pages of the runs with this flag; one that is in the file is nothing else."""
-        return sum(run.count for run in self.runs if _kind(run.flags) == flag)
-
-
-def _runs(entries: Iterator[Message]) -> Iterator[Run]:
-    offset = 0
-    for entry in entries:
-        count = int(entry.nr_pages or entry.compat_nr_pages)
-        flags = int(entry.flags) if entry.HasField("flags") else _IN_PARENT if entry.in_parent else _PRESENT
-        yield Run(int(entry.vaddr), count, flags, offset)
-        if flags & _PRESENT:
-            offset += count
-
-
-def _kind(flags: int) -> int:
-    return next((flag for flag in (_PRESENT, _LAZY, _IN_PARENT) if flags & flag), 0)
+        self.runs: list[Run] = []
+        self.counts = {0: 0, _IN_PARENT: 0, _LAZY: 0, _PRESENT: 0}
+        for entry in entries:
+            kind = _KINDS[entry.flags & 7] if entry.HasField("flags") else _IN_PARENT if entry.in_parent else _PRESENT
+            count = entry.nr_pages or entry.compat_nr_pages
+            self.runs.append((entry.vaddr, count, kind, self.counts[_PRESENT]))
+            self.counts[kind] += count
 
 
 def processes(chain: Sequence[Images], names: dict[int, str]) -> list[dict[str, Any]]:
@@ -134,7 +118,7 @@ def _image(chain: Sequence[Images], pid: int, names: dict[int, str]) -> dict[str
 
 def _memory(pages: PageMap, page: int) -> dict[str, int]:
     kinds = {"images": _PRESENT, "parent": _IN_PARENT, "lazy": _LAZY}
-    return {name: pages.count(flag) * page for name, flag in kinds.items()}
+    return {name: int(pages.counts[kind]) * page for name, kind in kinds.items()}
 
 
 def _page_size(mm: Message) -> int:
@@ -164,13 +148,13 @@ def _page(chain: Sequence[Images], pid: int, pages: PageMap, address: int, page:
     for depth, images in enumerate(chain):
         if depth:
             pages = PageMap(images, f"pagemap-{pid}.img")
-        run = next((run for run in pages.runs if run.address <= address < run.address + run.count * page), None)
+        run = next((run for run in pages.runs if run[0] <= address < run[0] + run[1] * page), None)
         if run is None:
             return None
-        if run.flags & _PRESENT:
-            offset = run.offset * page + address - run.address
-            return _read(images, f"pages-{pages.pages_id}.img", offset, page)
-        if not run.flags & _IN_PARENT:
+        start, _, kind, before = run
+        if kind == _PRESENT:
+            return _read(images, f"pages-{pages.pages_id}.img", before * page + address - start, page)
+        if kind != _IN_PARENT:
             return None
     return None
 
