@@ -7,6 +7,7 @@ stage:
 
     root            the rootfs                                    (criu_opts.root)
     m0, m1, ...     the sources of the external mounts, with the flags that the mounts had
+    w0, w1, ...     mounts of the host that have several of them (mounts_wide.py)
 
 Propagation: the namespace's mounts are slaves of the host's, so what CRIU makes a slave of a source gets the host's events. A
 source that is private on this host becomes shared on the stage: then its slaves get none, and that is what the caller is told.
@@ -18,7 +19,7 @@ import os
 import stat
 
 from libcontainer import child, devices, inroot, mount_options, mounts, remote, sysnr
-from libcontainer.criu import mountinfo, mounts_sources
+from libcontainer.criu import mountinfo, mounts_sources, mounts_wide
 from libcontainer.errors import Error, describe
 from libcontainer.mount_options import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE
 from libcontainer.namespaces import CLONE_NEWNS
@@ -27,9 +28,10 @@ from libcontainer.syscalls import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLV
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Self
 
+    from libcontainer.criu.mountinfo import MountInfo
     from libcontainer.criu.mounts_image import ImageMount
     from libcontainer.criu.mounts_sources import Source
     from libcontainer.mounts import Mount
@@ -48,19 +50,26 @@ _ATTRIBUTES = (
     | mount_options.MOUNT_ATTR__ATIME
     | mount_options.MOUNT_ATTR_NODIRATIME
 )
+_RESTRICTIONS = (
+    mount_options.MOUNT_ATTR_RDONLY
+    | mount_options.MOUNT_ATTR_NOSUID
+    | mount_options.MOUNT_ATTR_NODEV
+    | mount_options.MOUNT_ATTR_NOEXEC
+)
 # Nothing is made below these: their content comes from the images, or from the kernel.
 _FILLED_BY_CRIU = frozenset({"tmpfs", "proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2"})
 
 
 class Stage:
-    """`namespace` is a descriptor of the mount namespace, `place` the path of the tmpfs in it."""
+    """`namespace` is a descriptor of the mount namespace, `place` the path of the tmpfs in it, `root` that of the rootfs."""
 
-    __slots__ = ("_channel", "_fds", "_log", "_pid", "_plan", "_trees", "namespace", "place")
+    __slots__ = ("_channel", "_fds", "_log", "_pid", "_plan", "_trees", "namespace", "place", "root")
 
     def __init__(self, plan: Plan, directory: str, log: Callable[..., None]) -> None:
         self._plan = plan
         self._log = log
         self.place = _searchable(directory) if plan.userns else directory
+        self.root = f"{self.place}/{ROOT}"
         self.namespace = -1
         self._fds: dict[str, int] = {}  # key -> our descriptor of the detached source
         self._trees: list[int] = []  # two detached clones of the rootfs
@@ -111,12 +120,56 @@ class Stage:
             raise Error(f"{path} is not the directory any more that it was")
         return found
 
-    def prepare(self, sources: Sequence[Source]) -> dict[str, str]:
+    def prepare(self, sources: Sequence[Source], images: Sequence[ImageMount]) -> dict[str, str]:
         """Make missing mountpoints in the rootfs, and attach it and all sources; key -> path for CRIU."""
         self._make_mountpoints(sources)
         self._detach_root()
         self._attach_root(self._trees[1])
-        return {source.key: self._attach(number, source) for number, source in enumerate(sources)}
+        paths = {source.key: self._attach(number, source) for number, source in enumerate(sources)}
+        mapped = {source.key for source in sources if source.mount is not None and source.mount.idmapped}
+        for number, group in enumerate(mounts_wide.groups(images)):
+            if not mapped.intersection(mount.key or "" for mount in group):
+                self._widen(number, mounts_wide.members(group, paths, self.root), paths)
+        return paths
+
+    def _widen(self, number: int, parts: dict[str, str], paths: dict[str, str]) -> None:
+        """Move the sources of a group to where one mount has them all, if the host has one."""
+        known = mountinfo.read(self._pid)
+        staged = {mount.mountpoint: mount for mount in known}
+        if len(parts) < 2 or not all(path in staged for path in parts.values()):
+            return
+        ours = {key: staged[path] for key, path in parts.items()}
+        host = [mount for mount in known if not mountinfo.below(mount.mountpoint, self.place)]
+        for whole in mounts_wide.covers(host, list(ours.values())):
+            ways = {key: mounts_wide.inside(part, whole) for key, part in ours.items()}
+            place = self._attach_whole(f"{self.place}/w{number}", whole, ways.values())
+            if place is not None:
+                found = {key: place + way for key, way in ways.items()}
+                self.root = found.pop("", self.root)
+                paths.update(found)
+                return
+
+    def _attach_whole(self, path: str, whole: MountInfo, ways: Iterable[str]) -> str | None:
+        """Clone a mount of the host by itself; None if another one covers it, or if the container's root may not go there."""
+        batch = Batch()
+        batch.send_back(batch.openat2(AT_FDCWD, whole.mountpoint, os.O_PATH))
+        fd = self._channel.run(batch).fds[0]
+        try:
+            if mounts_wide.mount_id(fd) != whole.id:
+                return None
+            if self._plan.userns and not all(mounts_wide.searchable(fd, way) for way in ways):
+                return None
+            batch = Batch()
+            batch.call("mkdirat", sysnr.MKDIRAT, AT_FDCWD, path, 0o755, path=path)
+            tree = batch.open_tree(batch.local(fd), "", _CLONE | AT_EMPTY_PATH)
+            # Flags that are locked cannot be taken away in a user namespace, but CRIU adds what each mount had.
+            batch.mount_setattr(tree, attr_clr=_RESTRICTIONS, path=path)
+            batch.move_mount(tree, batch.openat2(AT_FDCWD, path, os.O_PATH), path)
+            batch.close_range(*self._plan.slots.scratch)
+            self._channel.run(batch)
+            return path
+        finally:
+            os.close(fd)
 
     def share(
         self, images: Sequence[ImageMount], paths: Mapping[str, str], sources: Sequence[Source], *, ignore: bool
@@ -126,7 +179,8 @@ class Stage:
         wheres = {source.key: source.where for source in sources}
         for mount in mounts_sources.far_slaves(images):
             path, where = self._giver(mount, images, paths, wheres)
-            staged = found.get(path) if path else None
+            path = _mountpoint_of(path, found)
+            staged = found.get(path)
             if staged is None:
                 continue
             if ignore:
@@ -146,7 +200,7 @@ class Stage:
         for other in images:
             if other.key is not None and other.master == mount.master and mountinfo.below(mount.root, other.root):
                 return paths[other.key], wheres[other.key]
-        return f"{self.place}/{ROOT}", self._plan.rootfs
+        return self.root, self._plan.rootfs
 
     # -- the namespace
 
@@ -329,6 +383,13 @@ class Stage:
         batch.move_mount(batch.local(tree), target, mount.destination)
         batch.close_range(*self._plan.slots.scratch)
         self._channel.run(batch)
+
+
+def _mountpoint_of(path: str, mounts: Mapping[str, object]) -> str:
+    """The mount on the stage that a path is on."""
+    while path not in mounts and path.strip("/"):
+        path = path.rpartition("/")[0]
+    return path
 
 
 def _tmpfs(batch: Batch) -> int:

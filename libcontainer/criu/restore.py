@@ -24,7 +24,7 @@ from libcontainer.criu import (
     stdio,
 )
 from libcontainer.criu.failure import CriuFailed, explain
-from libcontainer.criu.mounts_stage import ROOT, Stage
+from libcontainer.criu.mounts_stage import Stage
 from libcontainer.criu.namespaces import EXTERNAL
 from libcontainer.criu.progress import RESTORE, Images, resident_bytes
 from libcontainer.criu.rpc import Session
@@ -129,7 +129,7 @@ class Restore:
         try:
             self._images, self._work = self._own(stage.directory(self._images)), self._own(stage.directory(self._work))
             stage.open(sources)
-            paths = stage.prepare(sources)
+            paths = stage.prepare(sources, images)
             stage.share(images, paths, sources, ignore=self._options.ignore_host_propagation)
             if not self._options.ignore_host_propagation:
                 self._peers = mounts_peers.peers(sources, self._plan)
@@ -144,7 +144,7 @@ class Restore:
         return fd
 
     def _run(self, stage: Stage, external: Sequence[str]) -> None:
-        request = self._request(f"{stage.place}/{ROOT}", external)
+        request = self._request(stage.root, external)
         try:
             with self._session(stage) as self.session:
                 self._version = features.check_version(self.session)
