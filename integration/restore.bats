@@ -358,6 +358,8 @@ kept too"
 	counts
 	inside sh -c 'stat -c "%F %a %u:%g" /dev/mynull; echo >/dev/null && head -c 2 /dev/zero | wc -c; head -c 1 /proc/keys | wc -c'
 	expect "character special file 660 0:50" "2"
+	inside stat -c %u:%g /dev/mqueue
+	expect_only 0:0
 	run_pyrunc -0 checkpoint --image-path "$IMAGES.2" "$CT"
 	IMAGES="$IMAGES.2"
 	restored
@@ -441,6 +443,12 @@ kept too"
 	dumped
 	restored --tcp-close
 	counts
+}
+
+@test "restore: somebody else than root is told" {
+	run_command -1 setpriv --reuid=1000 --regid=1000 --clear-groups "$PYRUNC" --root "$BATS_TEST_TMPDIR/other" \
+		restore --image-path "$IMAGES" --bundle "$BUNDLE" "$CT"
+	expect "only root of the initial user namespace can restore"
 }
 
 @test "restore: a hostile rootfs cannot lead mountpoints out" {

@@ -12,12 +12,12 @@ import os
 from libcontainer import faults, loopback
 from libcontainer.child import check_open
 from libcontainer.container_create import _load, _Make
-from libcontainer.criu import features, images_dir, mounts, mounts_sidecar, restore
+from libcontainer.criu import features, images_dir, message_queues, mounts, mounts_sidecar, restore
 from libcontainer.criu.failure import CriuFailed
 from libcontainer.criu.mounts_sources import CGROUPS, Host
 from libcontainer.criu.mounts_stage import Stage
 from libcontainer.criu.progress import Progress
-from libcontainer.errors import Error, describe
+from libcontainer.errors import Error, Unsupported, describe
 from libcontainer.namespaces import CLONE_NEWNET, paths_of
 from libcontainer.plan import Plan
 from libcontainer.spec_rules import validate
@@ -51,6 +51,8 @@ def restore_container(
     """Restore; on failure nothing of it stays. `progress` is told how far it has come."""
     check_id(container_id)
     check_open(options.stdio)
+    if options.rootless_euid or in_user_namespace():
+        raise Unsupported("only root of the initial user namespace can restore: CRIU may do nothing of it as somebody else")
     bundle = os.path.realpath(bundle)
     document: Any = _load(spec, bundle)
     validate(
@@ -106,7 +108,6 @@ class _Restoration(_Make, restore.Events):
             no_pivot=self.options.no_pivot,
             rootless_euid=self.options.rootless_euid,
             rootless_cgroups=self.options.rootless_cgroups,
-            in_userns=in_user_namespace(),
         )
         plan.adopt_cgroup(self.cgroup)
         return plan
@@ -191,6 +192,8 @@ class _Restoration(_Make, restore.Events):
         state.created = now_rfc3339nano()
         state.namespace_paths = paths_of(pid)
         self._add_time_namespace(state.config, version)
+        if self.plan.userns:
+            message_queues.give(pid, self.plan.host_uid(0), self.plan.host_gid(0))
         self.container.save()
         faults.point("restore.saved")
 
