@@ -42,7 +42,7 @@ dumped() {
 	inspect images
 	expect "directory" "$BUNDLE/images" "kind        checkpoint" "namespaces  pid net ipc uts mnt"
 	expect_match 'criu +[0-9]+\.[0-9]+'
-	expect_match 'dump frozen +[0-9.]+ ms'
+	expect_match 'frozen +[0-9.]+ ms'
 	expect_match '1 +1 +1 +0:0 +alive +1 +[0-9.]+ KiB .* sleep 1000'
 	expect_match '   nc -l -p 1234'
 	expect_match 'tcp +stream +listening +(\[::\]|0.0.0.0):1234 +[^ ]+:\* +[0-9]+/[0-9]+'
@@ -65,7 +65,7 @@ dumped() {
 	expect 'unknown (dump.log is not here'
 	inspect --work-path work images
 	expect_match 'criu +[0-9]+\.[0-9]+'
-	expect_match 'dump frozen +[0-9.]+ ms'
+	expect_match 'frozen +[0-9.]+ ms'
 }
 
 @test "checkpoint inspect: what is no directory of images" {

@@ -83,10 +83,15 @@ def _namespaces(found: Record) -> Iterator[tuple[str, str]]:
 
 
 def _timings(found: Record) -> str:
-    chain = [("dump", found["timings"]["dump"]), ("restore", found["timings"]["restore"])]
-    chain += [(f"dump of parent {parent['directory']}", parent["timings"]["dump"]) for parent in found["parents"]]
-    measured = [(f"{name} {what}", value) for name, values in chain if values for what, value in lines(values)]
-    return "TIMINGS\n" + table(measured) if measured else "TIMINGS: none (no stats-dump here: see --work-path)\n"
+    """A column for each dump of the chain, newest first, and one for the restore."""
+    chain = [("DUMP", found["timings"]["dump"]), ("RESTORE", found["timings"]["restore"])]
+    chain += [(f"PARENT {parent['directory']}", parent["timings"]["dump"]) for parent in found["parents"]]
+    columns = [(name, dict(lines(values))) for name, values in chain if values]
+    rows = list(dict.fromkeys(row for _, values in columns for row in values))
+    if not rows:
+        return "TIMINGS: none (no stats-dump here: see --work-path)\n"
+    header = ("", *(name for name, _ in columns))
+    return "TIMINGS\n" + table([header, *((row, *(values.get(row, "-") for _, values in columns)) for row in rows)])
 
 
 def _processes(found: Record) -> list[tuple[str, ...]]:

@@ -28,6 +28,7 @@ PROGRAMS = Path(__file__).parent / "programs"
 PYTHON = "/usr/bin/python3"
 ROUNDS = int(os.environ.get("PYRUNC_TEST_ROUNDS", "3"))
 MEBIBYTES = int(os.environ.get("PYRUNC_TEST_MEMORY", "128"))
+PROCESSES = int(os.environ.get("PYRUNC_TEST_PROCESSES", "40"))
 PATIENCE = float(os.environ.get("PYRUNC_TEST_PATIENCE", "30"))
 
 
@@ -259,14 +260,14 @@ class _Dialogue:
 
 def test_a_tree_of_many_processes_in_sessions_and_groups(program: Maker) -> None:
     """Each process counts for itself, and says who its parent, group and session are."""
-    tree = program(PYTHON, "/programs/tree.py")
+    tree = program(PYTHON, "/programs/tree.py", str(PROCESSES))
     tree.start()
 
     def files() -> dict[str, list[str]]:
         return {path.name: path.read_text().splitlines() for path in tree.out.glob("process-*")}
 
     def all_count() -> bool:
-        return len(files()) == 40 and all(len(lines) > 3 for lines in files().values())
+        return len(files()) == PROCESSES and all(len(lines) > 3 for lines in files().values())
 
     tree.wait_for(all_count)
     for _ in range(ROUNDS):

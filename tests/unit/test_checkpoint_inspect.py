@@ -12,7 +12,7 @@ from pyrunc.__main__ import main
 from pyrunc.checkpoint_stats import lines, size
 from pyrunc.commands import checkpoint_inspect as report
 from pyrunc.commands.checkpoint import COMMAND
-from tests.images import Maker
+from tests.images import Maker, link_parent
 
 
 def process(pid: int, ppid: int) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def test_everything_is_in_it(directory: Path, capfd: pytest.CaptureFixture[str])
         "hostname the-host",
         "uid map 0 100000 65536",
         "net namespace external: extRootNetNS",
-        "dump frozen 170.1 ms",
+        "frozen 170.1 ms",
         "2 2 1 1000:1000 alive 1 8.0 KiB 4.0 KiB 4.0 KiB 64.0 KiB /bin/sleep 100",
         "/vol ext4 none / ro,relatime,shared:3,master:4 volume",
         "tcp stream established 127.0.0.1:80 10.0.0.2:9999 1/3 2/3",
@@ -132,6 +132,17 @@ def test_a_pre_dump_has_memory_alone(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert status == 0
     assert "PROCESSES\nPID  IMAGES    PARENT\n1    16.0 KiB  0 B\n" in text
     assert "SOCKETS" not in text
+
+
+def test_a_chain_has_a_column_for_each(directory: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    parent = Maker(directory.parent / "pre")
+    parent.pre_dump()
+    link_parent(directory, "../pre")
+    status, text, _ = run(capfd, "inspect", str(directory))
+    assert status == 0
+    found = [" ".join(line.split()) for line in text.splitlines()]
+    assert "DUMP PARENT ../pre" in found
+    assert "pages written 3 4" in found
 
 
 def test_as_json(directory: Path, capfd: pytest.CaptureFixture[str]) -> None:

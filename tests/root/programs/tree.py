@@ -1,11 +1,12 @@
-"""Forty processes, five deep, some in groups and sessions of their own; each writes to /out/process-PID, again and again,
-a count and the numbers of its parent, group and session.
+"""tree.py COUNT: so many processes, five deep, some in groups and sessions of their own; each writes to /out/process-PID, again
+and again, a count and the numbers of its parent, group and session.
 """
 
 import os
+import sys
 import time
 
-WANTED, DEPTH = 40, 5
+DEPTH = 5
 
 
 def grow(depth: int, count: int) -> None:
@@ -22,7 +23,7 @@ def grow(depth: int, count: int) -> None:
     return None
 
 
-grow(DEPTH, WANTED)
+grow(DEPTH, int(sys.argv[1]))
 fd = os.open(f"/out/process-{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 number = 0
 while True:
