@@ -185,8 +185,10 @@ capable() { # capable NUMBER: of a capability
 }
 
 @test "restore: every process, with its session and group" {
-	script 'sleep 1001 & (setsid sleep 1002 &) ; sh -c "sleep 1003 & sleep 1004; :" & wait'
-	dumped
+	script 'sleep 1001 & (setsid sleep 1002 &) ; sh -c "sleep 1003 & sleep 1004; :" & while :; do sleep 1; done'
+	"$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >/dev/null 2>&1
+	wait_for pyrunc exec "$CT" sh -c '[ $(ps -o args | grep -c "^sleep 100[1-4]") = 4 ]'
+	run_pyrunc -0 checkpoint --image-path "$IMAGES" "$CT"
 	restored
 	inside ps -o args
 	expect "sleep 1001" "sleep 1002" "sleep 1003" "sleep 1004"
@@ -436,6 +438,52 @@ kept too"
 	expect "flag needs an argument" "requires an argument"
 	restored --no-new-keyring --no-pivot -no-subreaper --auto-dedup --ext-unix-sk --tcp-established
 	counts
+}
+
+# profile NAME: an AppArmor profile that allows all, loaded.
+profile() {
+	apparmor_parser --replace --skip-cache <<-END
+		profile $1 flags=(attach_disconnected,mediate_deleted) {
+			file,
+			capability,
+			network,
+			mount,
+			umount,
+			pivot_root,
+			ptrace,
+			signal,
+			unix,
+			dbus,
+		}
+	END
+}
+
+@test "restore: --lsm-profile puts the processes under another AppArmor profile" {
+	grep -q apparmor /sys/kernel/security/lsm && command -v apparmor_parser >/dev/null || skip "no AppArmor"
+	local ours="pyrunc-$$-$BATS_TEST_NUMBER"
+	profile "$ours-a"
+	profile "$ours-b"
+	edit --arg name "$ours-a" '.process.apparmorProfile = $name'
+	counter
+	dumped
+	restored
+	grep -q "^$ours-a " "/proc/$(init_pid "$CT")/attr/current"
+	run_pyrunc -0 delete -f "$CT"
+	rm -f rootfs/count
+	dumped
+	restored --lsm-profile "apparmor:$ours-b"
+	grep -q "^$ours-b " "/proc/$(init_pid "$CT")/attr/current"
+	counts
+	run_pyrunc -0 delete -f "$CT"
+	printf 'profile %s {}\nprofile %s {}\n' "$ours-a" "$ours-b" | apparmor_parser --remove
+}
+
+@test "restore: without a mount namespace it is refused in words" {
+	counter
+	dumped
+	edit '.linux.namespaces |= map(select(.type != "mount")) | .linux.maskedPaths = [] | .linux.readonlyPaths = [] | .mounts = []'
+	refused
+	expect "a container without a mount namespace of its own cannot be restored"
 }
 
 @test "restore: --tcp-close" {

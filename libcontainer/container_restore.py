@@ -109,6 +109,8 @@ class _Restoration(_Make, restore.Events):
             rootless_euid=self.options.rootless_euid,
             rootless_cgroups=self.options.rootless_cgroups,
         )
+        if not plan.has("mount"):
+            raise Unsupported("a container without a mount namespace of its own cannot be restored")
         plan.adopt_cgroup(self.cgroup)
         return plan
 
