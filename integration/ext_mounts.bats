@@ -390,7 +390,7 @@ of the host"
 		restored
 		inside sh -c 'cd /sys/fs/cgroup && find . -maxdepth 1 | sort'
 		[[ $output == "$before" ]]
-		inside sh -c 'cat /sys/fs/cgroup/memory/cgroup.procs /sys/fs/cgroup/cgroup.procs 2>/dev/null; :'
+		inside sh -c "cd /sys/fs/cgroup; cat memory/cgroup.procs cgroup.procs $CGROUP/cgroup.procs 2>/dev/null; :"
 		grep -qx 1 <<<"$output"
 		run_pyrunc -0 delete -f "$CT"
 	done

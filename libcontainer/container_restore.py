@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from libcontainer import faults, loopback
+from libcontainer import child, faults, loopback, namespaces, remote
 from libcontainer.child import check_open
 from libcontainer.container_create import _load, _Make
 from libcontainer.criu import features, images_dir, message_queues, mounts, mounts_sidecar, restore
@@ -22,7 +22,7 @@ from libcontainer.namespaces import CLONE_NEWNET, paths_of
 from libcontainer.plan import Plan
 from libcontainer.spec_rules import validate
 from libcontainer.state import check_id, now_rfc3339nano, process_start_time
-from libcontainer.user_ns import in_user_namespace
+from libcontainer.user_ns import in_user_namespace, read_map
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,6 +111,9 @@ class _Restoration(_Make, restore.Events):
         )
         if not plan.has("mount"):
             raise Unsupported("a container without a mount namespace of its own cannot be restored")
+        joined = plan.joined("user")
+        if joined is not None:
+            plan.uid_map, plan.gid_map = _maps_of(joined)
         plan.adopt_cgroup(self.cgroup)
         return plan
 
@@ -233,3 +236,19 @@ class _Restoration(_Make, restore.Events):
             os.waitpid(pid, 0)
         except ChildProcessError:
             pass
+
+
+def _maps_of(path: str) -> tuple[list[dict[str, int]], list[dict[str, int]]]:
+    """The id maps of a user namespace: what /proc says of a process in it."""
+    channel, helper = remote.spawn(())
+    try:
+        opened = namespaces.open_paths([("user", path)])
+        try:
+            child.not_dumpable(channel)
+            namespaces.join(channel, opened)
+        finally:
+            namespaces.close_all(opened)
+        return read_map(f"/proc/{helper}/uid_map"), read_map(f"/proc/{helper}/gid_map")
+    finally:
+        channel.close()
+        child.reap(helper)

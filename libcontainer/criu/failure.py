@@ -29,6 +29,10 @@ CAUSES = (
         "the container may not use userfaultfd: set sysctl vm.unprivileged_userfaultfd=1",
     ),
     (
+        ("Failed to setns when join-ns user",),
+        "CRIU cannot restore into a user namespace that is there already: give the container one of its own, with the same maps",
+    ),
+    (
         ("page-pipe: splice", "Can't splice all pages", "Unable to grow page pipe", "F_SETPIPE_SZ"),
         "CRIU's pipes are too small without CAP_SYS_RESOURCE: give it, or raise sysctl fs.pipe-max-size to 4194304",
     ),

@@ -7,6 +7,7 @@ stage:
 
     root            the rootfs                                    (criu_opts.root)
     m0, m1, ...     the sources of the external mounts, with the flags that the mounts had
+    ns-uts, ...     namespaces to join: of /proc/PID/ns a process in the container's user namespace may open nothing
     w0, w1, ...     mounts of the host that have several of them (mounts_wide.py)
 
 Propagation: the namespace's mounts are slaves of the host's, so what CRIU makes a slave of a source gets the host's events. A
@@ -170,6 +171,23 @@ class Stage:
             return path
         finally:
             os.close(fd)
+
+    def namespaces(self, joins: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """(kind, path for CRIU) of namespace files."""
+        return [(kind, self._attach_namespace(kind, path)) for kind, path in joins]
+
+    def _attach_namespace(self, kind: str, path: str) -> str:
+        place = f"{self.place}/ns-{kind}"
+        batch = Batch()
+        batch.call("mknodat", sysnr.MKNODAT, AT_FDCWD, place, stat.S_IFREG | 0o644, 0, path=place)
+        tree = batch.open_tree(AT_FDCWD, path, _CLONE)
+        batch.move_mount(tree, batch.openat2(AT_FDCWD, place, os.O_PATH), place)
+        batch.close_range(*self._plan.slots.scratch)
+        try:
+            self._channel.run(batch)
+        except OSError as err:
+            raise Error(f"{kind} namespace {path}") from err
+        return place
 
     def share(
         self, images: Sequence[ImageMount], paths: Mapping[str, str], sources: Sequence[Source], *, ignore: bool

@@ -145,6 +145,7 @@ class Restore:
 
     def _run(self, stage: Stage, external: Sequence[str]) -> None:
         request = self._request(stage.root, external)
+        self._add_namespaces(request, stage)
         try:
             with self._session(stage) as self.session:
                 self._version = features.check_version(self.session)
@@ -210,7 +211,6 @@ class Restore:
             external=external,
         )
         self._add_given(request)
-        self._add_namespaces(request)
         self._add_stdio(request)
         return request
 
@@ -229,15 +229,15 @@ class Restore:
         if config is not None:
             request.config_file = config
 
-    def _add_namespaces(self, request: Message) -> None:
+    def _add_namespaces(self, request: Message, stage: Stage) -> None:
         """Those that config.json gives by path: network and pid were left out of the images, the others are joined."""
         for kind, path in self._plan.joins:
             if kind in EXTERNAL:
                 request.inherit_fd.add(key=EXTERNAL[kind][1], fd=self._open_namespace(kind, path))
-            elif kind in JOINED:
-                request.join_ns.add(ns=JOINED[kind], ns_file=path)
-            else:
+            elif kind not in JOINED:
                 raise Error(f"Do not know how to handle namespace {kind}: CRIU cannot restore into a {kind} namespace by path")
+        for kind, place in stage.namespaces([join for join in self._plan.joins if join[0] in JOINED]):
+            request.join_ns.add(ns=JOINED[kind], ns_file=place)
 
     def _open_namespace(self, kind: str, path: str) -> int:
         try:
