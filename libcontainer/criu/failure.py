@@ -30,7 +30,7 @@ CAUSES = (
     ),
     (
         ("Failed to setns when join-ns user",),
-        "CRIU cannot restore into a user namespace that is there already: give the container one of its own, with the same maps",
+        "CRIU cannot restore into a user namespace that is there already: give the container its own, with the same maps",
     ),
     (
         ("page-pipe: splice", "Can't splice all pages", "Unable to grow page pipe", "F_SETPIPE_SZ"),
