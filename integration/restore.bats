@@ -123,6 +123,25 @@ inside() { # inside COMMAND...: its output
 	run_pyrunc -0 delete -f "$CT"
 }
 
+@test "restore: the foreground takes the terminal" {
+	edit '.process.terminal = true'
+	# shellcheck disable=SC2016
+	script 'i=0; while [ $i -lt 30 ]; do i=$((i + 1)); echo "tick $i"; sleep 0.1; done; stty size; exit 3'
+	python3 "$LIB/recvtty.py" "$BUNDLE/tty.sock" "$BUNDLE/tty" 3>&- &
+	wait_for test -S tty.sock
+	run_detached -0 run -d --console-socket tty.sock "$CT"
+	wait_for grep -q 'tick 3' tty.out
+	run_pyrunc -0 checkpoint --image-path "$IMAGES" "$CT"
+	status=0
+	output="$(python3 "$LIB/interminal.py" 33 77 "$PYRUNC" --root "$ROOT" restore --image-path "$IMAGES" "$CT" </dev/null 2>&1 3>&-)" ||
+		status=$?
+	printf 'status %d, output: %s\n' "$status" "$output"
+	[[ $status -eq 3 ]]
+	expect "tick 30" "33 77"
+	refute "tick 2"$'\r'
+	nothing_left "$CT"
+}
+
 @test "restore: a terminal needs somebody at its other end" {
 	counter
 	dumped
