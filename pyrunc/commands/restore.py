@@ -145,6 +145,7 @@ def _foreground(call: Invocation, launch: Launch, options: RestoreOptions, stopw
         container = _restore(call, launch, options, stopwatch, between)
         try:
             between.started()
+            between.resize()  # CRIU has given the terminal its size of old
             status = attend(container.state.init_process_pid, signals, between)
         except BaseException:
             container.delete(force=True)
