@@ -274,6 +274,19 @@ kept too"
 	restored
 }
 
+@test "restore: CRIU that is killed leaves nothing" {
+	counter
+	dumped
+	# shellcheck disable=SC2016
+	edit '.hooks.createRuntime = [{path: "/bin/sh", args: ["sh", "-c",
+		"for p in $(cat /proc/$PPID/task/*/children); do grep -q swrk /proc/$p/cmdline && kill -9 $p; done; :"]}]'
+	refused
+	expect "signal: killed"
+	edit 'del(.hooks)'
+	restored
+	counts
+}
+
 @test "restore: --work-path has the log" {
 	counter
 	dumped
