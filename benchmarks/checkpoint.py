@@ -114,19 +114,21 @@ class Trial:
         log = self.work / f"{images}-{kind}"
         log.mkdir()
         paths = ["--image-path", str(self.work / images), "--work-path", str(log)]
-        command = [*self.runtime.argv, *arguments, *paths, self.container]
+        said = log / "runtime.log"
+        command = [*self.runtime.argv, "--log", str(said), *arguments, *paths, self.container]
         measured = subprocess.run([BUILD / "measure", *command], capture_output=True, text=True, check=True).stdout.split()
         if measured[2] != "0":
-            raise RuntimeError(f"{name}: {_complaint(log / f'{kind}.log')}")
+            raise RuntimeError(f"{name}: {_complaint(log / f'{kind}.log', said)}")
         total = int(measured[0]) / 1e6
         self.times[name] = {"total": total, **_criu(log, kind)}
 
 
-def _complaint(log: Path) -> str:
-    """The command cannot be asked again: it may have half done it."""
+def _complaint(log: Path, said: Path) -> str:
+    """CRIU's first error, or the runtime's last words; the command cannot be asked again: it may have half done it."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     errors = [line for line in lines if "Error (" in line and "rlimit" not in line]
-    return errors[0] if errors else "failed, and CRIU has logged no error"
+    words = said.read_text(errors="replace").splitlines() if said.exists() else []
+    return (errors or words[-1:] or ["failed without a word"])[0]
 
 
 def _criu(work: Path, kind: str) -> Row:
