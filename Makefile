@@ -20,7 +20,7 @@ endif
 SOURCES := $(shell find $(PACKAGES) launcher tools/vendor.py -name '*.py' -o -name '*.[ch]' -o -name '*.lds' 2>/dev/null | \
              grep -v -e /_nsexec.c -e /_seccomp.c -e /_sdbus.py -e /init_blob.h)
 
-.PHONY: all help deps test-deps demo test lint types unit integration vm install uninstall bench clean
+.PHONY: all help deps test-deps demo test lint types unit integration vm test-vm install uninstall bench clean
 .DELETE_ON_ERROR:
 
 all: $(COMMAND)  ## build in place: build/pyrunc runs this checkout
@@ -101,6 +101,7 @@ test: test-deps  ## everything that this machine can test: lint, types, pytest, 
 	@$(MAKE) --no-print-directory all $(VENV)/done
 	@command -v criu >/dev/null || tools/criu || echo "no CRIU: the tests of checkpoint and restore are skipped"
 	@$(MAKE) --no-print-directory lint unit integration
+	@integration/vm/if-possible integration/vm/run -t 1200 integration/vm/suite ci
 
 lint: $(VENV)/done $(EXTENSIONS)  ## ruff and mypy --strict
 	$(VENV)/bin/ruff check .
@@ -116,6 +117,9 @@ integration: $(COMMAND)  ## bats, on a command installed under build/stage; BATS
 vm:  ## the test VM, in ~/.cache/pyrunc-vm: integration/vm/README.md
 	@tools/deps vm
 	@integration/vm/build
+
+test-vm: vm  ## the suites in it; VM="systemd verbs" some of them: integration/vm/suite
+	integration/vm/run -t $(or $(VM_SECONDS),7200) integration/vm/suite $(VM)
 
 clean:  ## all that was built
 	rm -rf $(BUILD) dist *.egg-info nsexec/_nsexec.c nsexec/_seccomp.c nsexec/_sdbus.py nsexec/*.o nsexec/*.so nsexec/src/*.o \

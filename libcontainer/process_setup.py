@@ -67,7 +67,7 @@ def apparmor(batch: Batch, profile: str, proc: int) -> None:
             f"apparmor failed to apply profile: process.apparmorProfile is {profile!r}, but this host has no AppArmor"
         )
     directory = "apparmor/" if os.path.exists("/proc/self/attr/apparmor/exec") else ""
-    batch.write_file(proc, f"thread-self/attr/{directory}exec", f"exec {profile}", name="apparmor profile")
+    batch.write_file(proc, f"thread-self/attr/{directory}exec", f"exec {profile}", name=f"apparmor profile {profile!r}")
 
 
 def selinux(batch: Batch, label: str, proc: int) -> None:

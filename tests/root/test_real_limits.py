@@ -1,0 +1,262 @@
+"""Limits that are real, not only written: what a process in a container can feel of them.
+
+Each test runs wherever the kernel and our own rights permit it, with both cgroup drivers: the test VM has everything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from libcontainer import cgroups
+from tests.root.conftest import CGROUPS, Bundle, Runtime, Sandbox, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.root
+
+MIB = 1 << 20
+CAP_SYS_RESOURCE = 24
+
+
+def may(capability: int) -> bool:
+    """Whether this process has a capability."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff:"))
+    return bool(int(line.split()[1], 16) & 1 << capability)
+
+
+needs_sys_resource = pytest.mark.skipif(not may(CAP_SYS_RESOURCE), reason="needs CAP_SYS_RESOURCE")
+needs_apparmor = pytest.mark.skipif(not os.path.exists("/sys/kernel/security/apparmor/policy"), reason="needs AppArmor")
+needs_systemd = pytest.mark.skipif(not os.path.isdir("/run/systemd/system"), reason="needs systemd")
+
+
+class Driver:
+    """A runtime with one of the cgroup drivers, and where its containers' cgroups are."""
+
+    __slots__ = ("bundle", "flags", "name", "runtime", "systemd")
+
+    def __init__(self, sandbox: Sandbox, systemd: bool) -> None:
+        self.systemd = systemd
+        self.flags = ("--systemd-cgroup",) if systemd else ()
+        self.runtime: Runtime = sandbox.runtime()
+        self.bundle: Bundle = sandbox.bundle()
+        self.name = sandbox.name
+        if systemd:
+            self.bundle.spec["linux"]["cgroupsPath"] = f"system.slice:pyrunc:{self.name}"
+
+    def cgroup(self, controller: str) -> Path:
+        """The container's cgroup, while it is there."""
+        path = f"system.slice/pyrunc-{self.name}.scope" if self.systemd else self.name
+        return CGROUPS / path if cgroups.mode() == "v2" else CGROUPS / controller / path
+
+    def limit(self, resources: dict[str, object], *args: str) -> None:
+        """What the container may use, and what it runs."""
+        self.bundle.spec["linux"]["resources"] = resources
+        self.bundle.args(*args)
+
+    def run(self) -> tuple[int, str]:
+        """Run the container to its end."""
+        return self.runtime.run(*self.flags, "run", "-b", str(self.bundle.path), self.name)
+
+    def start(self) -> None:
+        """Run it in the background."""
+        self.runtime.ok(*self.flags, "run", "-d", "-b", str(self.bundle.path), self.name)
+
+
+@pytest.fixture(params=["cgroupfs", pytest.param("systemd", marks=needs_systemd)])
+def driver(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[Driver]:
+    """Both drivers."""
+    driver = Driver(sandbox, request.param == "systemd")
+    yield driver
+    driver.runtime.run("delete", "--force", driver.name)
+
+
+def number(path: Path, key: str) -> int:
+    """A value of a flat keyed file."""
+    return next(int(line.split()[1]) for line in path.read_text().splitlines() if line.split()[0] == key)
+
+
+def test_a_process_over_the_memory_limit_is_killed(driver: Driver) -> None:
+    hungry = "head -c 100m /dev/zero | tail -c 90m >/dev/null; sleep 1000"
+    driver.limit({"memory": {"limit": 32 * MIB, "swap": 32 * MIB}}, "sh", "-c", hungry)
+    driver.start()
+    memory = driver.cgroup("memory")
+    events = memory / ("memory.events" if cgroups.mode() == "v2" else "memory.oom_control")
+    wait_until(lambda: number(events, "oom_kill") > 0, 60)
+    # The container lives on: only what took the memory is killed.
+    assert driver.runtime.status(driver.name) == "running"
+
+
+def test_init_over_the_memory_limit_is_killed(driver: Driver) -> None:
+    driver.limit({"memory": {"limit": 32 * MIB, "swap": 32 * MIB}}, "tail", "-c", "90m", "/dev/zero")
+    assert driver.run()[0] == 137
+
+
+def test_a_fork_bomb_ends_at_pids_limit(driver: Driver) -> None:
+    bomb = "i=0; while [ $i -lt 40 ]; do sleep 1000 & i=$((i+1)); done; echo survived"
+    driver.limit({"pids": {"limit": 16}}, "sh", "-c", bomb)
+    status, output = driver.run()
+    assert status != 0
+    assert "can't fork" in output
+    assert "survived" not in output
+
+
+def test_the_pids_limit_counts(driver: Driver) -> None:
+    """Exactly so many as said, of which the shell is one."""
+    fifteen = "i=0; while [ $i -lt 15 ]; do sleep 1000 & i=$((i+1)); done; echo all; kill -9 -1"
+    driver.limit({"pids": {"limit": 16}}, "sh", "-c", fifteen)
+    assert "all" in driver.run()[1]
+    driver.limit({"pids": {"limit": 15}}, "sh", "-c", fifteen)
+    assert "all" not in driver.run()[1]
+
+
+def test_the_cpu_quota_holds_within_ten_percent(driver: Driver) -> None:
+    quota = 20000
+    driver.limit({"cpu": {"quota": quota, "period": 100000}}, "sh", "-c", "while :; do :; done")
+    driver.start()
+    group = driver.cgroup("cpu")
+
+    def used() -> float:
+        if cgroups.mode() == "v2":
+            return number(group / "cpu.stat", "usage_usec") / 1e6
+        return int((driver.cgroup("cpuacct") / "cpuacct.usage").read_text()) / 1e9
+
+    def throttled() -> int:
+        return number(group / "cpu.stat", "nr_throttled")
+
+    wait_until(lambda: throttled() > 2, 30)
+    before, start, throttles = used(), time.monotonic(), throttled()
+    time.sleep(6)
+    rate = (used() - before) / (time.monotonic() - start)
+    assert throttled() > throttles
+    # Not much below either, unless the machine itself has nothing left to give.
+    assert rate < 0.2 * 1.1
+    if os.getloadavg()[0] < (os.cpu_count() or 1):
+        assert rate > 0.2 * 0.9
+
+
+def test_a_device_rule_refuses_open(driver: Driver) -> None:
+    """The devices cgroup decides even for a node that is there, and for one that the container's root makes (/dev/kmsg)."""
+    look = (
+        "mknod /dev/mine c 1 11; mknod /dev/mine2 c 1 3; for d in mine mine2 null; do "
+        "if (: </dev/$d) 2>/dev/null; then echo $d opens; else echo $d refused; fi; done"
+    )
+    rules = [{"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "m"}]
+    driver.bundle.spec["process"]["capabilities"] = {
+        name: [*driver.bundle.spec["process"]["capabilities"]["bounding"], "CAP_MKNOD", "CAP_SYSLOG"]
+        for name in ("bounding", "effective", "permitted")
+    }
+    driver.limit({"devices": rules}, "sh", "-c", look)
+    status, output = driver.run()
+    assert "mine refused" in output, output
+    assert "mine2 opens" in output
+    assert "null opens" in output
+    rules[1]["access"] = "rm"
+    driver.limit({"devices": rules}, "sh", "-c", look)
+    status, output = driver.run()
+    assert "mine opens" in output, output
+    assert status == 0
+
+
+@needs_sys_resource
+def test_rlimits_are_raised_above_our_own(sandbox: Sandbox) -> None:
+    bundle, runtime = sandbox.bundle(), sandbox.runtime()
+    bundle.spec["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "hard": 5000, "soft": 4000}]
+    bundle.spec["process"]["args"] = ["sh", "-c", "grep 'open files' /proc/self/limits"]
+    bundle.write()
+
+    def lower() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+
+    command = [sandbox.command, "--root", str(runtime.root), "run", "-b", str(bundle.path), sandbox.name]
+    done = subprocess.run(
+        command, preexec_fn=lower, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.split()[3:5] == ["4000", "5000"], done.stdout + done.stderr
+
+
+@needs_sys_resource
+@pytest.mark.parametrize("score", [-500, 0, 300])
+def test_the_oom_score_is_lowered_below_our_own(sandbox: Sandbox, score: int) -> None:
+    bundle, runtime = sandbox.bundle(), sandbox.runtime()
+    bundle.spec["process"]["oomScoreAdj"] = score
+    bundle.args("cat", "/proc/self/oom_score_adj")
+    own = Path("/proc/self/oom_score_adj")
+    before = own.read_text()
+    own.write_text("200")
+    try:
+        assert runtime.ok("run", "-b", str(bundle.path), sandbox.name).strip() == str(score)
+    finally:
+        own.write_text(before)
+
+
+PROFILE = """
+abi <abi/4.0>,
+profile {name} flags=(attach_disconnected, mediate_deleted) {{
+  file,
+  capability,
+  signal,
+  mount,
+  umount,
+  deny /etc/secret rw,
+}}
+"""
+
+
+@pytest.fixture
+def profile(sandbox: Sandbox, tmp_path: Path) -> Iterator[str]:
+    """A loaded AppArmor profile that denies /etc/secret."""
+    source = tmp_path / "profile"
+    source.write_text(PROFILE.format(name=sandbox.name))
+    subprocess.run(["apparmor_parser", "--skip-cache", "--replace", str(source)], check=True, timeout=60)
+    yield sandbox.name
+    subprocess.run(["apparmor_parser", "--remove", str(source)], check=True, timeout=60)
+
+
+@needs_apparmor
+def test_an_apparmor_profile_is_enforced(sandbox: Sandbox, profile: str) -> None:
+    bundle, runtime = sandbox.bundle(), sandbox.runtime()
+    (bundle.rootfs / "etc/secret").write_text("secret\n")
+    look = "cat /proc/self/attr/current; cat /etc/secret /etc/group"
+    bundle.args("sh", "-c", look)
+    assert "secret" in runtime.ok("run", "-b", str(bundle.path), sandbox.name)
+    bundle.spec["process"]["apparmorProfile"] = profile
+    bundle.write()
+    status, output = runtime.run("run", "-b", str(bundle.path), sandbox.name)
+    assert status != 0
+    assert f"{profile} (enforce)" in output
+    assert "root:x:0:" in output
+    assert "/etc/secret': Permission denied" in output
+
+
+@needs_apparmor
+def test_exec_has_the_containers_profile_or_its_own(sandbox: Sandbox, profile: str) -> None:
+    bundle, runtime = sandbox.bundle(), sandbox.runtime()
+    bundle.spec["process"]["apparmorProfile"] = profile
+    bundle.write()
+    runtime.ok("run", "-d", "-b", str(bundle.path), sandbox.name)
+    current = ("cat", "/proc/self/attr/current")
+    assert runtime.ok("exec", sandbox.name, *current).strip() == f"{profile} (enforce)"
+    bundle.spec["process"] |= {"apparmorProfile": "unconfined", "args": list(current)}
+    process = sandbox.directory / "process.json"
+    process.write_text(json.dumps(bundle.spec["process"]))
+    assert runtime.ok("exec", "-p", str(process), sandbox.name).strip() == "unconfined"
+
+
+@needs_apparmor
+def test_an_unknown_profile_is_an_error(sandbox: Sandbox) -> None:
+    bundle, runtime = sandbox.bundle(), sandbox.runtime()
+    bundle.spec["process"]["apparmorProfile"] = "no-such-profile"
+    bundle.write()
+    status, output = runtime.run("run", "-b", str(bundle.path), sandbox.name)
+    assert status == 1
+    assert "apparmor" in output
+    assert "no-such-profile" in output
