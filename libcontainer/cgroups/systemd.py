@@ -102,10 +102,8 @@ class Driver(Manager):
         self._started = True
         try:
             self._units.start(self._unit, self._first_properties(resources, pid))
-        except UnitExists as error:
-            self._started = False
-            raise Error(f'unable to start unit "{self._unit}"') from error
         except (Error, OSError) as error:
+            self._started = not isinstance(error, UnitExists)  # it is not ours to stop
             raise Error(f'unable to start unit "{self._unit}"') from error
 
     def _first_properties(self, resources: Resources, pid: int) -> list[Property]:

@@ -20,6 +20,7 @@ from libcontainer import Container, cgroups
 from libcontainer.errors import Error, describe
 from tests.root.laboratory import Laboratory, Snapshot, mount, with_user_namespace, without
 from tests.service_manager import ServiceManager, message_bus
+from tests.test_imports import modules_of, surplus
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
@@ -75,7 +76,7 @@ else:
             yield laboratory
         finally:
             laboratory.clean_up()
-            slices = [path for path in Path("/sys/fs/cgroup").glob(f"**/{SLICE}") if path.is_dir()]
+            slices = [Path(top, SLICE) for top, names, _ in os.walk("/sys/fs/cgroup") if SLICE in names]
             left = [child for path in slices for child in path.iterdir() if child.is_dir()]
             for path in slices if not left else []:
                 path.rmdir()
@@ -291,6 +292,17 @@ else:
                 process.wait()
                 manager.rollback()
         assert not manager.exists()
+
+    def test_the_hot_verbs_import_no_more(lab: Laboratory) -> None:
+        (lab.bundle / "config.json").write_text(json.dumps(spec(lab)))
+        root, name = Path(lab.root), lab.name()
+        create = ("--systemd-cgroup", "create", "--bundle", str(lab.bundle), name)
+        assert "nsexec._sdbus" in (names := modules_of(root, *create))
+        assert surplus(names) == []
+        for verb in ("state", "start"):
+            assert "nsexec._sdbus" not in (names := modules_of(root, verb, name))
+            assert surplus(names) == []
+        assert surplus(modules_of(root, "delete", "--force", name)) == []
 
     @pytest.mark.skipif(not V2, reason="v1 asks the freezer first")
     def test_errors_are_chained(systemd: ServiceManager) -> None:
