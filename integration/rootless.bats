@@ -137,3 +137,22 @@ detached_as_user() {
 	run_as_user -0 run "$CT"
 	expect "$warning"
 }
+
+@test "rootless: --rootless=false tolerates nothing that is missing" {
+	script true
+	run_as_user -1 --rootless=false run "$CT"
+	expect 'unable to apply cgroup configuration' 'permission denied'
+	[[ ! -e $ROOT/$CT ]]
+	run_as_user -1 --rootless=perhaps run "$CT"
+	expect 'strconv.ParseBool: parsing "perhaps": invalid syntax'
+	run_as_user -0 --rootless=true run "$CT"
+}
+
+@test "rootless: root of a user namespace needs no second one" {
+	edit '.linux.namespaces -= [{type: "user"}] | del(.linux.uidMappings, .linux.gidMappings)'
+	script 'id -u; tr -s " " </proc/self/uid_map; cat /proc/self/setgroups'
+	run_command -0 as_user unshare --user --map-root-user "$PYRUNC" --root "$ROOT" run "$CT"
+	expect_only $'0\n 0 4711 1\ndeny'
+	run_command -1 as_user unshare --user --map-root-user "$PYRUNC" --root "$ROOT" --rootless=false run "$CT"
+	expect 'unable to apply cgroup configuration' 'permission denied'
+}

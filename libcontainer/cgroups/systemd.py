@@ -163,6 +163,7 @@ class Driver(Manager):
         if self._started:
             self.delete()
             self._started = False
+        super().rollback()
 
     def _stop(self) -> None:
         """Without systemd the cgroup can still go: it forgets units that are empty."""
