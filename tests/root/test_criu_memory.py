@@ -201,12 +201,15 @@ class Host:
         self("ip", "netns", "add", name, inside=False)
 
     def __call__(self, *command: str, inside: bool = True) -> None:
-        prefix = ["ip", "netns", "exec", self.name] if inside else []
-        subprocess.run([*prefix, *command], check=True, capture_output=True)
+        subprocess.run([*self._enter(), *command] if inside else command, check=True, capture_output=True)
+
+    def _enter(self) -> list[str]:
+        """Not `ip netns exec`: that mounts a /sys without cgroups."""
+        return ["nsenter", f"--net=/run/netns/{self.name}", "--"]
 
     def start(self, *command: str, pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            ["ip", "netns", "exec", self.name, *command],
+            [*self._enter(), *command],
             pass_fds=pass_fds,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
