@@ -48,7 +48,8 @@ class Pycriu:
         package = _import_pycriu()
         from google.protobuf.message import DecodeError
 
-        self.errors = (DecodeError, ValueError)  # of a message that is none
+        # Of a message that is none; SystemError: protobuf 3.21 in C++ returns a message with an exception set.
+        self.errors = (DecodeError, ValueError, SystemError)
         self._messages = package.images.pb
         self._handlers = package.images.handlers
         self._magics = package.magic.by_name

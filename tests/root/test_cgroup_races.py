@@ -176,7 +176,10 @@ def test_delete_ends_an_exec_that_waits_in_a_paused_container(place: Place) -> N
     place.start("sleep 1000")
     place.ok("pause", "c")
     process, out = place.popen("exec", "--ignore-paused", "c", "echo", "never")
-    time.sleep(0.5)
+    for _ in range(100):
+        if len(json.loads(place.ok("ps", "--format", "json", "c"))) > 1:
+            break
+        time.sleep(0.1)
     place.ok("delete", "--force", "c")
     assert process.wait(10) != 0
     assert "never\n" not in out.read_text()
