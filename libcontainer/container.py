@@ -136,7 +136,7 @@ class Container:
 
     def status(self) -> str:
         """created, running, paused or stopped."""
-        return status_of(self.directory, self.state, self.cgroup)
+        return status_of(self.directory, self.state, self.cgroup.frozen())
 
     @property
     def pid(self) -> int:

@@ -267,10 +267,10 @@ class _Exec:
         try:
             self.container.cgroup.join_dirs(pid, self.targets)
         except OSError as err:
-            if not self._enter_inits_cgroup() and not self.saved.rootless_cgroups:
+            if not self._enter_inits_cgroup(pid) and not self.saved.rootless_cgroups:
                 raise Error(f"error adding pid {pid} to cgroups") from err
 
-    def _enter_inits_cgroup(self) -> bool:
+    def _enter_inits_cgroup(self, pid: int) -> bool:
         """v2: init may have moved itself below its cgroup, which then takes no processes (cgroup-v2, "no internal
         processes")."""
         manager = self.container.cgroup
@@ -281,7 +281,7 @@ class _Exec:
         try:
             directory = current_directory(self.container.state.init_process_pid)
             self._check_alive()  # else it is another process's
-            manager.join_dirs(self.pid, [directory])
+            manager.join_dirs(pid, [directory])
         except OSError:
             return False
         return True

@@ -7,6 +7,7 @@ Searching finds keys only: in `,"name":` the quote follows a comma, and a quote 
 from __future__ import annotations
 
 from libcontainer import cgroups, jsonfast
+from libcontainer.cgroups.files import BENEATH, Tree
 from libcontainer.saved_config import SavedConfig
 from libcontainer.state import State, check_id
 from libcontainer.status import document_of, status_of
@@ -14,8 +15,6 @@ from libcontainer.status import document_of, status_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    from libcontainer.cgroups import Manager
 
 _CONFIG, _AFTER = ',"config":{', '},"rootless":'
 _NAMESPACES = ',"namespace_paths":'
@@ -25,26 +24,19 @@ _ROOTFS, _LABELS = ',"rootfs":', ',"labels":'
 class Glance:
     """The containers of one state root, to look at only."""
 
-    __slots__ = ("_last", "_root")
+    __slots__ = ("_root", "_tree")
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._last: Manager | None = None
+        self._tree = Tree(BENEATH)  # one handle for all
 
     def state(self, container_id: str) -> dict[str, Any]:
         """What Container.load(container_id).to_state() returns."""
         check_id(container_id)
         directory = f"{self._root}/{container_id}"
         state = State.load(directory, parse)
-        status = status_of(directory, state, self._cgroup(state.cgroup_paths))
+        status = status_of(directory, state, cgroups.frozen(self._tree, state.cgroup_paths))
         return document_of(container_id, status, state, SavedConfig(state.config))
-
-    def _cgroup(self, paths: dict[str, str]) -> Manager:
-        manager = cgroups.load(paths, rootless=True)  # to have no cgroup is no error here
-        if self._last is not None:
-            manager.share(self._last)
-        self._last = manager
-        return manager
 
 
 def parse(text: str) -> Any:

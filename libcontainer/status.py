@@ -8,7 +8,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from libcontainer.cgroups import Manager
     from libcontainer.saved_config import SavedConfig
     from libcontainer.state import State
 
@@ -17,9 +16,9 @@ FIFO = "exec.fifo"
 OCI_VERSION = "1.3.0"
 
 
-def status_of(directory: str, state: State, cgroup: Manager) -> str:
-    """The status word, from the state directory, the process and the cgroup."""
-    if cgroup.frozen():
+def status_of(directory: str, state: State, frozen: bool) -> str:
+    """The status word, from the state directory, the process and whether the cgroup is frozen."""
+    if frozen:
         return PAUSED
     if not state.is_alive():
         return STOPPED

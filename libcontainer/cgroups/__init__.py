@@ -123,7 +123,7 @@ class Manager:
 
     def frozen(self) -> bool:
         """Whether this cgroup (not one above it) is frozen."""
-        raise NotImplementedError
+        return frozen(self._tree, self.paths)
 
     def freeze(self) -> None:
         """Stop every process; returns when they stand."""
@@ -179,11 +179,6 @@ class Manager:
         raise NotImplementedError
 
     # --- the same on all ---
-
-    def share(self, other: Manager) -> None:
-        """Use the handle of /sys/fs/cgroup that `other` has opened."""
-        if self._resolve == other._resolve:
-            self._tree = other._tree
 
     def describe_runc(self) -> dict[str, str]:
         """name, path and scope_prefix as runc's state.json has them in config.cgroups."""
@@ -422,6 +417,22 @@ def _of_hybrid(path: str) -> bool:
 
 def _quiet(_level: str, _message: str, **_fields: object) -> None:
     """The log of who wants none."""
+
+
+def frozen(tree: Tree, paths: Mapping[str, str]) -> bool:
+    """By what was asked of the container's own cgroup: a frozen ancestor sets neither file."""
+    if "freezer" in paths:
+        file = f"{paths['freezer']}/freezer.self_freezing"
+    elif "" in paths:
+        file = f"{paths['']}/cgroup.freeze"
+    else:
+        return False
+    try:
+        return tree.read(file).startswith("1")
+    except SyscallError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV):
+            return False
+        raise
 
 
 def is_denied(error: OSError) -> bool:

@@ -31,15 +31,6 @@ class Freezer:
         self._directory = directory
         self._state = f"{directory}/freezer.state"
 
-    def frozen(self) -> bool:
-        """By freezer.self_freezing, which a frozen ancestor does not set."""
-        try:
-            return self._tree.read(f"{self._directory}/freezer.self_freezing").strip() == "1"
-        except SyscallError as error:
-            if error.errno in _GONE:
-                return False
-            raise
-
     def freeze(self) -> None:
         """Returns when all processes stand."""
         try:

@@ -213,9 +213,6 @@ class Manager1(Manager):
             f"unable to set memory limit to {write.value} (current usage: {usage}, peak usage: {peak})"
         )
 
-    def frozen(self) -> bool:
-        return "freezer" in self.paths and self._freezer().frozen()
-
     def freeze(self) -> None:
         self._freezer().freeze()
 

@@ -171,14 +171,6 @@ class Manager2(Manager):
     def _has(self, controller: str) -> bool:
         return controller in self._tree.read(f"{self._primary}/cgroup.controllers").split()
 
-    def frozen(self) -> bool:
-        try:
-            return self._tree.read(f"{self._primary}/cgroup.freeze").strip() == "1"
-        except SyscallError as error:
-            if error.errno in _GONE:
-                return False
-            raise
-
     def freeze(self) -> None:
         """Returns when cgroup.events says so; the kernel notifies by POLLPRI."""
         self._tree.write(f"{self._primary}/cgroup.freeze", "1")

@@ -40,6 +40,7 @@ class Place:
         runtime = sandbox.runtime()
         self.root = runtime.root
         self.bundle: Bundle = sandbox.bundle()
+        self.without("cgroup")  # /proc/self/cgroup shall name the host's
 
     @property
     def unified(self) -> bool:
@@ -360,7 +361,6 @@ def test_the_cgroup_stays_the_host_s(unified: Place) -> None:
     """A container may be told to own its cgroup; only the systemd driver hands it over, as it does with runc."""
     mapping = [{"containerID": 0, "hostID": 100000, "size": 1000}]
     linux = unified.bundle.spec["linux"]
-    unified.without("cgroup")
     linux["namespaces"] += [{"type": "user"}, {"type": "cgroup"}]
     for row in unified.bundle.spec["mounts"]:
         if row["destination"] == "/sys/fs/cgroup":
