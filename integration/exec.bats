@@ -97,6 +97,11 @@ process() {
 
 @test "exec: the cgroup is the container's" {
 	start_sleeper
+	if is_v2; then # where the container's cgroup namespace shows its cgroup as the root
+		run_detached -0 exec -d --pid-file pid "$CT" sleep 1000
+		grep -x "0::.*/$CGROUP" "/proc/$(cat pid)/cgroup"
+		return
+	fi
 	run_pyrunc -0 exec "$CT" cat /proc/self/cgroup
 	expect ":devices:/$CGROUP" ":pids:/$CGROUP" ":memory:/$CGROUP"
 }
