@@ -37,6 +37,8 @@ def checkpoint(container: Container, options: CheckpointOptions, progress: Progr
 def _dump(container: Container, options: CheckpointOptions, images: int, work: int, progress: Progress) -> None:
     if options.parent_path:
         images_dir.check_parent(images, options.parent_path)
+        owner = images_dir.root_of(container.state.init_process_pid)
+        images_dir.check_reachable(images, options.parent_path, *owner)
     Dump(container, options, images, work, progress).run()
 
 

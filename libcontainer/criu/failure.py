@@ -44,6 +44,10 @@ CAUSES = (
         ("iptables-restore", "ip6tables-restore", "Network locking failed", "nft_ctx", "locking network"),
         "CRIU could not lock the network: it needs iptables or nft in $PATH (or --network-lock skip)",
     ),
+    (
+        ("Can't open parent path: Permission denied",),
+        "the container's user may not search the directories between the images and their parent's: chmod o+x those",
+    ),
     (("Connected TCP socket",), "the container has established TCP connections: use --tcp-established or --tcp-close"),
     (("In-flight",), "the container has connections that are being made: use --tcp-skip-in-flight"),
     (("Some file locks are hold", "file locks are hold"), "the container holds file locks: use --file-locks"),

@@ -52,6 +52,36 @@ def check_parent(images: int, parent: str) -> None:
         raise Error("invalid --parent-path") from SyscallError("stat", err.errno or 0, parent)
 
 
+def check_reachable(images: int, parent: str, uid: int, gid: int) -> None:
+    """The root of a user namespace must be able to follow --parent-path: restore reads the memory as that user.
+
+    The directories between the two are the caller's, so we do not open them; but images that cannot be restored are none.
+    """
+    if uid in (0, -1):
+        return
+    at = os.dup(images)
+    try:
+        for name in [part for part in parent.split("/") if part]:
+            closer = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at)
+            os.close(at)
+            at = closer
+            if not _may_search(os.fstat(at), uid, gid):
+                path = os.readlink(f"/proc/self/fd/{at}")
+                raise Error(
+                    f"invalid --parent-path: the container's root (user {uid}) may not search {path}, and could not be "
+                    "restored: chmod o+x that directory"
+                )
+    finally:
+        os.close(at)
+
+
+def _may_search(info: os.stat_result, uid: int, gid: int) -> bool:
+    """As path_resolution(7) has it: the first class that fits decides."""
+    if info.st_uid == uid:
+        return bool(info.st_mode & stat.S_IXUSR)
+    return bool(info.st_mode & (stat.S_IXGRP if info.st_gid == gid else stat.S_IXOTH))
+
+
 def root_of(pid: int) -> tuple[int, int]:
     """Our ids of the root user and group in the user namespace of a process."""
     return _first_id(f"/proc/{pid}/uid_map"), _first_id(f"/proc/{pid}/gid_map")
@@ -105,7 +135,7 @@ def read_descriptors(images: int) -> list[str]:
 
     try:
         found = json.loads(read(images, DESCRIPTORS))
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise Error(f"invalid {DESCRIPTORS}") from err
     if not (isinstance(found, list) and all(isinstance(target, str) for target in found)):
         raise Error(f"invalid {DESCRIPTORS}: not a list of strings")

@@ -79,7 +79,8 @@ class Holder:
         self.runtime = runtime
         self.bundle: Bundle = sandbox.bundle()
         self.directory = sandbox.directory / "moving"
-        self.directory.mkdir(0o700)
+        self.directory.mkdir()
+        self.directory.chmod(0o711)
         self.name = sandbox.name
         self.changes = 0
         spec = self.bundle.spec
@@ -162,6 +163,19 @@ def test_each_pre_dump_holds_what_was_written_since_the_last(
     assert os.readlink(holder.images("last") / "parent") == "../two"
     holder.restore("last")
     holder.assert_unharmed()
+
+
+@tracked
+def test_a_chain_that_the_container_s_user_could_not_follow_is_refused(sandbox: Sandbox, runtime: Runtime) -> None:
+    """Restore reads the parents' images as that user: a dump must not end in images that cannot be restored."""
+    holder = Holder(sandbox, runtime, user_namespace=True)
+    holder.checkpoint("one", "--pre-dump")
+    holder.directory.chmod(0o700)
+    images = ("--image-path", str(holder.images("last")), "--parent-path", "../one")
+    status, text = runtime.run("checkpoint", *images, holder.name)
+    assert status == 1
+    assert f"(user 100000) may not search {holder.directory}" in text
+    assert runtime.status(holder.name) == "running"
 
 
 @tracked
