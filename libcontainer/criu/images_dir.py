@@ -65,7 +65,7 @@ def check_reachable(images: int, parent: str, uid: int, gid: int) -> None:
             closer = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at)
             os.close(at)
             at = closer
-            if not _may_search(os.fstat(at), uid, gid):
+            if not _may_search(os.fstat(at), uid, gid):  # to read the last one too is what admit() has seen to
                 path = os.readlink(f"/proc/self/fd/{at}")
                 raise Error(
                     f"invalid --parent-path: the container's root (user {uid}) may not search {path}, and could not be "
@@ -94,16 +94,16 @@ def _first_id(path: str) -> int:
 
 
 def admit(images: int, uid: int, gid: int) -> None:
-    """Let the root of a user namespace search the directory: CRIU reads images as that user when it restores memory.
+    """Let the root of a user namespace read the directory: CRIU opens images, and the parent's directory, as that user.
 
     Not by a bit for everybody, since CRIU's files are readable by all, and hold the container's memory. The owner too: runc
     makes it 0600, and before CRIU has become that user it is root without capabilities.
     """
     info = os.fstat(images)
-    if info.st_mode & 0o001 or uid in (-1, info.st_uid):
+    if info.st_mode & 0o005 == 0o005 or uid in (-1, info.st_uid):
         return
     os.fchown(images, -1, gid)
-    os.fchmod(images, (info.st_mode & 0o7777) | 0o110)
+    os.fchmod(images, (info.st_mode & 0o7777) | 0o150)
 
 
 def admit_files(images: int, gid: int) -> None:

@@ -394,7 +394,7 @@ def test_in_a_user_namespace_its_root_may_search_the_images_and_nobody_else(case
     assert status == 0, text
     assert "runc checkpoint is untested with rootless containers" in text
     info = case.images.stat()
-    assert (info.st_mode & 0o777, info.st_uid, info.st_gid) == (0o710, 0, 100_000)
+    assert (info.st_mode & 0o777, info.st_uid, info.st_gid) == (0o750, 0, 100_000)
 
 
 def test_pre_dump_says_that_this_kernel_cannot(case: Case) -> None:
