@@ -102,3 +102,20 @@ def test_the_library_costs_nothing_before_it_is_used() -> None:
     command = [sys.executable, "-IS", "-c", f"{code}; print(*set(sys.modules) - before)", str(TOP)]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert set(result.stdout.split()) <= {"libcontainer", "__future__"}
+
+
+def test_help_of_every_verb_needs_no_linux() -> None:
+    """Where nsexec cannot be built, help, spec and version work."""
+    code = f"""
+import sys
+sys.path[:0] = [{str(TOP)!r}]
+class Nowhere:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith(("nsexec._", "google")):
+            raise ImportError(name)
+sys.meta_path.insert(0, Nowhere())
+from pyrunc import commands
+print([name for name in commands.NAMES if commands.load(name).COMMAND.name == name] == list(commands.NAMES))
+"""
+    ran = subprocess.run([sys.executable, "-IS", "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.stdout, ran.stderr) == ("True\n", "")

@@ -6,7 +6,7 @@ import time
 
 from libcontainer import jsonfast
 from libcontainer.errors import Error
-from pyrunc import screen, usage
+from pyrunc import usage
 from pyrunc.log import out
 from pyrunc.options import DURATION, TEXT, Command, Flag
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from libcontainer.container import Container
+    from pyrunc import screen
     from pyrunc.options import Invocation
 
 COMMAND = Command(
@@ -42,6 +43,8 @@ def run(call: Invocation) -> int:
     if interval <= 0:
         raise Error("duration interval must be greater than 0")
     view = View(call)
+    from pyrunc import screen  # not above: help is for every system
+
     if layout == "table" and screen.usable():
         return _live(view, interval)
     view.look()
@@ -110,6 +113,8 @@ class View:
 
 def _live(view: View, interval: float) -> int:
     """Until the user ends it, or no container is left of those that were named."""
+    from pyrunc import screen
+
     terminal = screen.Screen()
     terminal.enter()
     try:
