@@ -4,7 +4,8 @@
     vm.py snapshot IMAGE                  boot IMAGE/disk.ext4 until it is ready; IMAGE/snapshot.{disk,state}
     vm.py run [OPTIONS] IMAGE JOB.tar     resume the snapshot, run the job, print what it prints, exit with its status
 
-JOB.tar is unpacked below / of the guest, where /job/run is executed. What it puts into /out is unpacked into --out.
+JOB.tar is unpacked below / of the guest, where /job/run is executed, with --disk as /dev/vdd. What it puts into /out is
+unpacked into --out.
 Each run has a disk of its own above the snapshot's: any number can run at the same time. 124: the time was up; 125: the
 guest died. In both cases the end of its console is on standard error.
 """
@@ -34,10 +35,10 @@ MACHINE = (
     "-cpu max,svm=off -smp 2 -m 1536 -rtc base=utc,clock=host -device virtio-rng-pci -device virtio-serial-pci,max_ports=4"
 )
 KERNEL = (
-    "console=ttyS0 quiet panic=-1 mitigations=off audit=0 random.trust_cpu=on systemd.show_status=0 no_timer_check "
-    "tsc=reliable nokaslr init_on_alloc=0 cryptomgr.notests"
+    "console=ttyS0 8250.nr_uarts=1 quiet panic=-1 mitigations=off audit=0 random.trust_cpu=on systemd.show_status=0 "
+    "no_timer_check tsc=reliable nokaslr init_on_alloc=0 cryptomgr.notests"
 )
-DISK_SIZE = 256 << 20  # of a job's two disks: the snapshot knows it
+DISK_SIZE = 256 << 20  # of a job's three disks: the snapshot knows it
 TIMED_OUT = 124
 DIED = 125
 
@@ -55,7 +56,7 @@ class Machine:
 
     __slots__ = ("console", "control", "monitor", "output", "pending", "process")
 
-    def __init__(self, image: str, scratch: str, disk: str, incoming: str = "") -> None:
+    def __init__(self, image: str, scratch: str, disk: str, extra: str, incoming: str = "") -> None:
         self.console = os.path.join(scratch, "console")
         listeners = {name: listen(os.path.join(scratch, name)) for name in ("control", "output", "monitor")}
         command = [
@@ -65,6 +66,7 @@ class Machine:
             *drive(disk, "qcow2", "discard=unmap"),
             *drive(os.path.join(scratch, "in.tar"), "raw", "readonly=on"),
             *drive(os.path.join(scratch, "out.tar"), "raw"),
+            *drive(extra or os.path.join(scratch, "none"), "raw", "readonly=on"),
             *port(scratch, "control", 1),
             *port(scratch, "output", 2),
             *("-chardev", f"file,id=console,path={self.console}", "-serial", "chardev:console"),
@@ -157,13 +159,13 @@ def port(scratch: str, name: str, number: int) -> tuple[str, ...]:
 
 
 def make_disks(scratch: str, job: str | None) -> None:
-    """in.tar and out.tar, of the size that the snapshot was made with."""
+    """in.tar, out.tar and an empty one, of the size that the snapshot was made with."""
     inward = os.path.join(scratch, "in.tar")
     if job:
         shutil.copyfile(job, inward)
         if os.path.getsize(inward) > DISK_SIZE:
             raise Failure(f"{job} is larger than {DISK_SIZE >> 20} MiB")
-    for path in (inward, os.path.join(scratch, "out.tar")):
+    for path in (inward, os.path.join(scratch, "out.tar"), os.path.join(scratch, "none")):
         with open(path, "ab") as f:
             f.truncate(DISK_SIZE)
 
@@ -177,13 +179,15 @@ def overlay(image: str, scratch: str, backing: str, kind: str) -> str:
 
 
 @contextlib.contextmanager
-def running(image: str, job: str | None, backing: str, kind: str, incoming: str = "") -> Iterator[tuple[str, Machine]]:
+def running(
+    image: str, job: str | None, extra: str, backing: str, kind: str, incoming: str = ""
+) -> Iterator[tuple[str, Machine]]:
     """A machine and its scratch directory; neither survives. What the console said is shown if it dies."""
     scratch = tempfile.mkdtemp(prefix="pyrunc-vm.", dir="/var/tmp")
     machine = None
     try:
         make_disks(scratch, job)
-        machine = Machine(image, scratch, overlay(image, scratch, backing, kind), incoming)
+        machine = Machine(image, scratch, overlay(image, scratch, backing, kind), extra, incoming)
         yield scratch, machine
     except Failure:
         if machine and os.path.exists(machine.console):
@@ -198,7 +202,7 @@ def running(image: str, job: str | None, backing: str, kind: str, incoming: str 
 
 def snapshot(image: str, seconds: float) -> None:
     """Boot, and write down the machine that waits for its job."""
-    with running(image, None, os.path.join(image, "disk.ext4"), "raw") as (scratch, machine):
+    with running(image, None, "", os.path.join(image, "disk.ext4"), "raw") as (scratch, machine):
         state = machine.await_line("READY", time.monotonic() + seconds)
         if state != "READY running":
             raise Failure(f"the guest's systemd says: {state[6:]}")
@@ -218,11 +222,11 @@ def snapshot(image: str, seconds: float) -> None:
     subprocess.run([tool, "rebase", "-u", "-F", "raw", "-b", "disk.ext4", disk], check=True)
 
 
-def run(image: str, job: str, seconds: float, out: str) -> int:
+def run(image: str, job: str, extra: str, seconds: float, out: str) -> int:
     """Resume the snapshot, run the job; its status."""
     deadline = time.monotonic() + seconds
     state = os.path.join(image, "snapshot.state")
-    with running(image, job, os.path.join(image, "snapshot.disk"), "qcow2", state) as (scratch, machine):
+    with running(image, job, extra, os.path.join(image, "snapshot.disk"), "qcow2", state) as (scratch, machine):
         machine.wait_status("inmigrate")
         machine.order("cont")
         machine.tell(f"GO {time.time():.3f}")
@@ -244,6 +248,7 @@ def main() -> int:
     taking = verbs.add_parser("snapshot")
     running_ = verbs.add_parser("run")
     running_.add_argument("--out", default="", help="where what the job puts into /out goes")
+    running_.add_argument("--disk", default="", help=f"a file of {DISK_SIZE >> 20} MiB, which the guest only reads")
     for verb, seconds in ((taking, 300), (running_, 600)):
         verb.add_argument("--timeout", type=float, default=seconds, metavar="SECONDS")
         verb.add_argument("image")
@@ -256,7 +261,7 @@ def main() -> int:
         if arguments.verb == "snapshot":
             snapshot(image, arguments.timeout)
             return 0
-        return run(image, arguments.job, arguments.timeout, arguments.out)
+        return run(image, arguments.job, arguments.disk, arguments.timeout, arguments.out)
     except Failure as e:
         print(f"vm: {e}", file=sys.stderr)
         return e.status
