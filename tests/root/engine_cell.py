@@ -18,6 +18,7 @@ import tarfile
 import tempfile
 import termios
 import time
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -86,6 +87,11 @@ def require(*programs: str) -> None:
         skip(f"{', '.join(missing)} not installed")
 
 
+def fresh_name() -> str:
+    """A name that every engine takes: containerd wants a letter or a digit at the end, mkdtemp() does not promise one."""
+    return f"pyrunc-cell-{uuid.uuid4().hex[:8]}"
+
+
 class Cell:
     """The namespaces, a directory for all files, and the runtime under test."""
 
@@ -93,9 +99,10 @@ class Cell:
 
     def __init__(self, runtime: str) -> None:
         require("unshare", "nsenter", "setpriv", "mount", "ip", "busybox")
-        self.directory = Path(tempfile.mkdtemp(prefix="pyrunc-cell-"))
+        self.name = fresh_name()
+        self.directory = Path(tempfile.gettempdir()) / self.name
+        self.directory.mkdir()
         self.directory.chmod(0o755)
-        self.name = self.directory.name
         self.runtime = self.directory / "bin" / "pyrunc"
         self._children: list[subprocess.Popen[bytes]] = []
         self._install(os.path.realpath(runtime))

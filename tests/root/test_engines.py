@@ -7,6 +7,7 @@ installed are skipped, with the reason.
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -235,6 +236,12 @@ def test_buildah(podman: Engine) -> None:
 
 
 # -- containerd
+
+
+def test_cells_have_names_that_containerd_takes() -> None:
+    names = {engine_cell.fresh_name() for _ in range(300)}
+    assert len(names) > 290
+    assert not [name for name in names if not re.fullmatch(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", name)]
 
 
 @pytest.fixture(scope="module")
