@@ -28,7 +28,8 @@ WARNINGS = ["-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror"]
 WRAPPED = "-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free"
 # -z lazy: of 450 symbols a process needs some 80; -rdynamic: extension modules look for the interpreter here.
 LINK = ["-no-pie", "-rdynamic", "-Wl,-z,lazy,-z,relro,-z,noexecstack", WRAPPED]
-LIBRARIES = ["-Wl,-Bstatic", "-lexpat", "-lz", "-Wl,-Bdynamic", "-lm"]
+# libm.c stands for libm: it is linked only if a libpython wants something else of it too.
+LIBRARIES = ["-Wl,-Bstatic", "-lexpat", "-lz", "-Wl,-Bdynamic", "-Wl,--as-needed", "-lc", "-lm"]
 
 SCRIPT = """\
 #!{interpreter} -IS
@@ -72,9 +73,9 @@ def compile_launcher(build: str) -> None:
     run(sys.executable, os.path.join(HERE, "bind.py"), os.path.join(SOURCES, "host.h"), binding)
     include = [f"-I{path}" for path in (sysconfig.get_path("include"), HERE, SOURCES)]
     objects = []
-    for source in (binding, os.path.join(SOURCES, "host.c"), os.path.join(HERE, "launcher.c")):
+    for source in (binding, os.path.join(SOURCES, "host.c"), os.path.join(HERE, "libm.c"), os.path.join(HERE, "launcher.c")):
         objects.append(os.path.join(build, os.path.basename(source)[:-1] + "o"))
-        run(*compiler, *WARNINGS, "-fno-pie", *include, "-c", "-o", objects[-1], source)
+        run(*compiler, *WARNINGS, "-fno-pie", "-fno-builtin", *include, "-c", "-o", objects[-1], source)
     script = os.path.join(HERE, "image.lds")
     run(*compiler, *LINK, "-o", os.path.join(build, "launcher"), *objects, "-T", script, library, *LIBRARIES)
 
