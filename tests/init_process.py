@@ -57,6 +57,11 @@ def embedded() -> str:
     return str(binary)
 
 
+def default_command() -> tuple[str, ...]:
+    """What runs unless a test says otherwise."""
+    return (sanitized(),)
+
+
 class Init:
     """A running init; `channel` is ours. Leaving the `with` block ends it and asserts that it ended as it should."""
 
@@ -66,7 +71,7 @@ class Init:
         self.channel = Channel(self.socket)
         environment = {"ASAN_OPTIONS": "detect_leaks=0", "PATH": os.environ["PATH"]}
         self.process = subprocess.Popen(
-            [*(command or [sanitized()]), "init", str(theirs.fileno())],
+            [*(command or default_command()), "init", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
