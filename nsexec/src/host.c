@@ -40,6 +40,20 @@ static int seal(int fd)
 	return errno == EINVAL ? fcntl(fd, F_ADD_SEALS, seals) : -1;
 }
 
+/* All of it, or -1: a limit on file sizes cuts the first write short without an error (setrlimit(2), RLIMIT_FSIZE). */
+static int write_all(int fd, const unsigned char *from, size_t size)
+{
+	while (size) {
+		ssize_t done = write(fd, from, size);
+
+		if (done < 0)
+			return -1;
+		from += done;
+		size -= (size_t)done;
+	}
+	return 0;
+}
+
 int nsexec_memfd(void)
 {
 	unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
@@ -49,8 +63,7 @@ int nsexec_memfd(void)
 		fd = memfd_create("pyrunc-init", flags);
 	if (fd < 0)
 		return -errno;
-	if (write(fd, init_blob, sizeof init_blob) == (ssize_t)sizeof init_blob &&
-	    seal(fd) == 0)
+	if (write_all(fd, init_blob, sizeof init_blob) == 0 && seal(fd) == 0)
 		return fd;
 	error = errno;
 	close(fd);
