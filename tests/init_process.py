@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -138,3 +141,17 @@ def call(op: int, *arguments: int, nr: int = 0, skip: int = 0, ok: tuple[int, in
     """One struct call."""
     values = [argument & 0xFFFFFFFFFFFFFFFF for argument in (*arguments, 0, 0, 0, 0, 0, 0)[:6]]
     return CALL.pack(op, *ok, skip, nr, back, 0, 0, 0, *values)
+
+
+@contextlib.contextmanager
+def renames(directory: Path) -> Iterator[None]:
+    """Somebody renames something all the time, unrelated to all that is opened meanwhile."""
+    script = "import os; os.mkdir('a'); print(flush=True)\nwhile True: os.rename('a', 'b'); os.rename('b', 'a')"
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.kill()

@@ -25,6 +25,8 @@
 #define F_SEAL_EXEC 0x20 /* linux/fcntl.h since 6.3: the execute bits stay as they are */
 #endif
 
+#define MAX_AGAIN 1000
+
 static int result(long r)
 {
 	return r < 0 ? -errno : (int)r;
@@ -140,8 +142,13 @@ int nsexec_spawn(int memfd, const int *fds, int n, int control)
 int nsexec_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
 {
 	struct open_how how = {.flags = flags, .mode = mode, .resolve = resolve};
+	int tries = MAX_AGAIN; /* for EAGAIN: see init.c */
+	long fd;
 
-	return result(syscall(SYS_openat2, dirfd, path, &how, sizeof how));
+	do
+		fd = syscall(SYS_openat2, dirfd, path, &how, sizeof how);
+	while (fd < 0 && errno == EAGAIN && --tries);
+	return result(fd);
 }
 
 int64_t nsexec_address(const void *buffer)

@@ -25,6 +25,8 @@
 #include "kernel.h"
 #include "protocol.h"
 
+#define MAX_AGAIN 1000
+
 static int control = -1;      /* the socket; -1 once detached */
 static int plain;             /* read requests with read(2) only */
 static int broken;            /* the last request failed */
@@ -290,6 +292,21 @@ static int reply(const struct batch *b, int32_t failed, int32_t error)
 	return write_all(b->data + b->head.result_off, b->head.result_len);
 }
 
+/*
+ * openat2(2) has EAGAIN for ".." below a root while anything is renamed or mounted, anywhere on the machine: whoever may
+ * rename would keep containers from starting whose image has a "../" in a symlink.
+ */
+static long do_syscall(uint32_t nr, const long arg[6])
+{
+	int tries = nr == __NR_openat2 ? MAX_AGAIN : 1;
+	long result;
+
+	do
+		result = kernel((long)nr, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+	while (result == -EAGAIN && --tries);
+	return result;
+}
+
 /* What an argument of call `index` stands for; 0, or -1 if it refers to nothing. */
 static int resolve(const struct batch *b, uint32_t index, uint64_t argument, long *value)
 {
@@ -489,7 +506,7 @@ static long execute(struct batch *b, uint32_t index)
 		return -EBADMSG;
 	switch (call->op) {
 	case OP_SYSCALL:
-		return kernel((long)call->nr, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+		return do_syscall(call->nr, arg);
 	case OP_CLONE:
 		return do_clone(b, index, arg);
 	case OP_SYNC:

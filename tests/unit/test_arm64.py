@@ -17,7 +17,7 @@ TOP = Path(__file__).parents[2]
 COMPILER = "aarch64-linux-gnu-gcc"
 EMULATOR = "qemu-aarch64-static"
 # What the emulator does not know: clone3, openat2, CLONE_PIDFD; and it has handlers of its own. The embedded program is ours.
-NOT_EMULATED = "clone or hook or vectors or a_loop or row_that_fails or signals_are or embedded or valgrind or arguments_of"
+NOT_EMULATED = "clone or hook or vectors or a_loop or row_that or dots or signals_are or embedded or valgrind or arguments_of"
 
 needs_compiler = pytest.mark.skipif(not shutil.which(COMPILER), reason=f"needs {COMPILER}")
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.init_process import SANITIZE, SOURCES
+from libcontainer.syscalls import RESOLVE_IN_ROOT, openat2
+from tests.init_process import SANITIZE, SOURCES, renames
+from tests.unit.test_nsexec_init import up_and_down
 
 # Every function of host.h, its errors too; a failed check ends with the number of its line.
 DRIVER = r"""
@@ -105,3 +107,13 @@ def test_a_program_that_does_not_fit_is_none() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert os.strerror(-int(done.stdout)) == "File too large"
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU")
+def test_paths_with_dots_while_something_is_renamed(tmp_path: Path) -> None:
+    path = up_and_down(tmp_path)
+    top = os.open(tmp_path / "root", os.O_PATH)
+    with renames(tmp_path / "elsewhere"):
+        for _ in range(20_000):
+            os.close(openat2(top, path, os.O_PATH, resolve=RESOLVE_IN_ROOT))
+    os.close(top)

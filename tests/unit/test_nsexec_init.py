@@ -38,7 +38,8 @@ from libcontainer.remote import (
     StepError,
     item,
 )
-from tests.init_process import REPLY, REQUEST, Init, call, embedded, request
+from libcontainer.syscalls import RESOLVE_IN_ROOT
+from tests.init_process import REPLY, REQUEST, Init, call, embedded, renames, request
 
 SH = "/bin/sh"
 F_GETFD, F_DUPFD_CLOEXEC = 1, 1030
@@ -164,6 +165,30 @@ def test_there_is_no_loop_in_a_loop() -> None:
         batch.end_each(inner)
         batch.end_each(outer)
         assert failure(init, batch).errno == errno.EBADMSG
+
+
+def up_and_down(tmp_path: Path) -> str:
+    """A path through a symlink with "..", and room for renames() beside it."""
+    (tmp_path / "root/run/target").mkdir(parents=True)
+    (tmp_path / "root/var").mkdir()
+    (tmp_path / "root/var/run").symlink_to("../run")
+    (tmp_path / "elsewhere").mkdir()
+    return "var/run/target"
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU")
+def test_paths_with_dots_while_something_is_renamed(tmp_path: Path) -> None:
+    """Each resolution fails with EAGAIN in one of some hundred cases; here are 20,000."""
+    path = up_and_down(tmp_path)
+    with Init() as init, renames(tmp_path / "elsewhere"):
+        batch = Batch()
+        top = batch.openat2(AT_FDCWD, str(tmp_path / "root"), os.O_PATH)
+        each = batch.each([(path,)] * 1000)
+        batch.close(batch.openat2(top, item(), os.O_PATH, resolve=RESOLVE_IN_ROOT, name=path))
+        batch.end_each(each)
+        batch.close(top)
+        for _ in range(20):
+            init.channel.run(batch)
 
 
 # -- failures
