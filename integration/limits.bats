@@ -132,3 +132,15 @@ spinner() { # a container that wants a whole cpu
 	run_pyrunc -0 events --stats "$CT"
 	jq -e '.data.blkio.ioServiceBytesRecursive[] | select(.op == "Read" and .value >= 2097152)' <<<"$output"
 }
+
+@test "limits: Intel RDT without the kernel's" {
+	! grep -q ' resctrl ' /proc/self/mounts || skip "resctrl is mounted"
+	edit '.linux.intelRdt = {l3CacheSchema: "L3:0=f"}'
+	run_pyrunc -1 create "$CT"
+	expect "linux.intelRdt: Intel RDT resctrl mount point not found"
+	nothing_left "$CT"
+	edit '.linux.intelRdt = {closID: ".."}'
+	run_pyrunc -1 create "$CT"
+	expect 'invalid intelRdt.ClosID ".."'
+	nothing_left "$CT"
+}

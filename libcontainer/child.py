@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from libcontainer import remote, sysnr
+from libcontainer import namespaces, remote, sysnr
 from libcontainer.errors import Error
 from libcontainer.remote import Batch, Channel
 
@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from typing import Any
+
+    from libcontainer.remote import Reply
 else:
     import _signal
 
@@ -94,6 +96,21 @@ def fetch(channel: Channel, number: int) -> int:
     batch = Batch()
     batch.send_back(batch.call("fcntl", sysnr.FCNTL, number, F_DUPFD_CLOEXEC, 0))
     return channel.run(batch).fds[0]
+
+
+def run_in(kind: str, path: str, batch: Batch) -> Reply:
+    """Run a batch in a process of its own that has joined the namespace at `path`."""
+    opened = namespaces.open_paths([(kind, path)])
+    try:
+        channel, helper = remote.spawn(())
+        try:
+            namespaces.join(channel, opened)
+            return channel.run(batch)
+        finally:
+            channel.close()
+            reap(helper)
+    finally:
+        namespaces.close_all(opened)
 
 
 def give(channel: Channel, fd: int, number: int) -> None:

@@ -63,6 +63,8 @@ def to_runc(
         "rootPropagation": PROPAGATION.get(linux.get("rootfsPropagation", ""), 0),
         "mounts": [_mount(mount, linux, bundle) for mount in spec.get("mounts", ())],
         "devices": _devices(linux),
+        # Here as in runc, before the labels: its keys are the user's (glance.py).
+        **({"netDevices": linux["netDevices"]} if linux.get("netDevices") else {}),
         "mount_label": linux.get("mountLabel", ""),
         "hostname": spec.get("hostname", ""),
         "domainname": spec.get("domainname", ""),

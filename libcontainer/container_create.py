@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from libcontainer.cgroups import Manager
     from libcontainer.container import Container
+    from libcontainer.net_devices import NetDevices
+    from libcontainer.resctrl import Group
 
 FIFO = "exec.fifo"
 _UNKILLABLE = (
@@ -114,6 +116,7 @@ def _load(spec: dict[str, Any] | None, bundle: str) -> dict[str, Any]:
 class _Make(Events):
     """One create: its resources, in the order in which roll_back() gives them up again."""
 
+    again = False  # is it a container that has been one before?
     __slots__ = (
         "bundle",
         "cgroup",
@@ -124,9 +127,11 @@ class _Make(Events):
         "hooks_ran",
         "id",
         "made_directory",
+        "net_devices",
         "options",
         "pidfd_peer",
         "plan",
+        "rdt",
         "root",
         "sockets",
         "spec",
@@ -146,6 +151,8 @@ class _Make(Events):
         self.container: Container | None = None
         self.sockets: list[_socket.socket] = []
         self.pidfd_peer: _socket.socket | None = None
+        self.rdt: Group | None = None
+        self.net_devices: NetDevices | None = None
         self.cgroup: Manager = cgroups.new(
             (spec.get("linux") or {}).get("cgroupsPath") or "",
             container_id,
@@ -234,6 +241,7 @@ class _Make(Events):
         if os.path.lexists(self.directory):
             raise ContainerExists
         self.cgroup.check_usable()
+        self._check_rdt()
 
     def _make_directory(self) -> None:
         try:
@@ -281,6 +289,8 @@ class _Make(Events):
             cgroup=self.cgroup.describe_runc(),
             systemd=self.options.systemd_cgroup,
         )
+        if self.rdt is not None:
+            internal["intel_rdt"] = self.rdt.saved()
         state = State(
             {
                 "id": self.id,
@@ -292,7 +302,8 @@ class _Make(Events):
                 "cgroup_paths": self.cgroup.paths,
                 "namespace_paths": {},
                 "external_descriptors": [_describe(fd) for fd in self.options.stdio[:3]],
-                "intel_rdt_path": "",
+                "intel_rdt_path": self.rdt.path if self.rdt is not None else "",
+                "intel_rdt_mon_path": self.rdt.monitor if self.rdt is not None else "",
             }
         )
         from libcontainer.container import Container
@@ -339,6 +350,38 @@ class _Make(Events):
             if self.plan.joined("user") is not None:
                 maps: Any = (self.plan.uid_map, self.plan.gid_map)
                 state.config.update(config.id_maps(*maps))
+        self.place(pid)
+
+    def place(self, pid: int) -> None:
+        """What else the first process brings its container into, before there is a second."""
+        if self.rdt is not None:
+            self._enter_rdt(self.rdt, pid)
+        devices = self.plan.linux.get("netDevices")
+        if devices:
+            self._move_net_devices(devices, pid)
+        faults.point("create.placed")
+
+    def _check_rdt(self) -> None:
+        settings = (self.spec.get("linux") or {}).get("intelRdt")
+        if settings is not None:
+            from libcontainer import resctrl
+
+            self.rdt = resctrl.Group(self.id, settings)
+
+    def _enter_rdt(self, rdt: Group, pid: int) -> None:
+        try:
+            rdt.make()
+            rdt.add(pid)
+        except (Error, OSError) as err:
+            raise Error("unable to apply Intel RDT configuration") from err
+        assert self.container is not None
+        self.container.state.config["intel_rdt"] = rdt.saved()
+
+    def _move_net_devices(self, devices: dict[str, Any], pid: int) -> None:
+        from libcontainer.net_devices import NetDevices
+
+        self.net_devices = NetDevices(f"/proc/{pid}/ns/net", self.options.log)
+        self.net_devices.move(devices, again=self.again)
 
     def limit(self) -> None:
         devices = [device["path"] for device in self.plan.linux.get("devices") or ()]
@@ -378,6 +421,9 @@ class _Make(Events):
         for socket in self.sockets:
             socket.close()
         self.sockets.clear()
+        if self.net_devices is not None:
+            self.net_devices.close()
+            self.net_devices = None
         if self.fifo >= 0:
             os.close(self.fifo)
             self.fifo = -1
@@ -389,12 +435,18 @@ class _Make(Events):
         """Undo, in reverse; an error in here must not hide the one that brought us here."""
         if self.creation is not None:
             self.creation.abort()
+        if self.net_devices is not None:
+            self.net_devices.put_back()
         self._close()
-        for undo in (self._remove_cgroup, self._remove_directory, self._poststop):
+        for undo in (self._remove_rdt, self._remove_cgroup, self._remove_directory, self._poststop):
             try:
                 undo()
             except (Error, OSError) as err:
                 self.options.log("warning", f"cleaning up after a failed create: {describe(err)}")
+
+    def _remove_rdt(self) -> None:
+        if self.rdt is not None:
+            self.rdt.roll_back()
 
     def _remove_cgroup(self) -> None:
         self.cgroup.rollback()

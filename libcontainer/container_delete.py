@@ -51,6 +51,7 @@ def destroy(container: Container) -> None:
     _kill_leftovers(container)
     container.cgroup.delete()
     faults.point("delete.cgroup")
+    _remove_rdt(container)
     remove_directory(container.root, container.id)
     faults.point("delete.state")
     poststop(container)
@@ -65,6 +66,14 @@ def _kill_leftovers(container: Container) -> None:
     except (OSError, Error):
         if not container.saved.rootless_cgroups:  # then what cannot be killed cannot be removed either, and says so
             raise
+
+
+def _remove_rdt(container: Container) -> None:
+    saved = container.saved.raw.get("intel_rdt")
+    if saved is not None:
+        from libcontainer import resctrl
+
+        resctrl.remove(saved, container.state.intel_rdt_path, container.state.intel_rdt_mon_path)
 
 
 def poststop(container: Container) -> None:

@@ -303,6 +303,7 @@ class _Exec:
             raise Error(f"unable to set the {which} CPU affinity of the process") from err
 
     def _place(self) -> None:
+        self._enter_rdt()
         affinity = self.process.get("execCPUAffinity") or {}
         if affinity.get("final"):
             self._set_affinity(self.pid, affinity["final"], "final")
@@ -317,6 +318,16 @@ class _Exec:
             from libcontainer import console
 
             console.send_pidfd(self.pidfd_peer, self.pidfd, b"setns")
+
+    def _enter_rdt(self) -> None:
+        state = self.container.state
+        if state.intel_rdt_path:
+            from libcontainer import resctrl
+
+            try:
+                resctrl.join(state.intel_rdt_path, state.intel_rdt_mon_path, self.pid)
+            except Error as err:
+                raise Error(f"error adding pid {self.pid} to Intel RDT") from err
 
     def _host_uid(self) -> int:
         uid = int(self.process["user"].get("uid", 0))

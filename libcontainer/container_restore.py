@@ -75,6 +75,7 @@ def restore_container(
 class _Restoration(_Make, restore.Events):
     """One restore. Its resources are those of a create, but that CRIU makes the processes."""
 
+    again = True
     __slots__ = ("_console", "_fds", "_pid", "progress", "wanted")
 
     wanted: RestoreOptions
@@ -184,6 +185,7 @@ class _Restoration(_Make, restore.Events):
         self._pid = pid
         if self.plan.new & CLONE_NEWNET:  # CRIU leaves it empty; connections within the container need their way
             loopback.up_in(pid)
+        self.place(pid)
         self.runtime_hooks(pid)
         faults.point("restore.hooks")
 

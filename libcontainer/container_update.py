@@ -46,9 +46,8 @@ def update(container: Container, resources: Resources, rdt: dict[str, str]) -> N
     old = saved_resources.from_saved(saved)
     new = merged(old, resources)
     _refuse_without_cgroup(container.cgroup, new)
-    _apply(container, new, old)
+    _apply(container, new, old, rdt)
     container.state.config["cgroups"] = saved_resources.replaced(saved, new)
-    _set_rdt(container, rdt)
     container.save()
 
 
@@ -58,7 +57,7 @@ def _check_rdt(container: Container, rdt: dict[str, str]) -> None:
     from libcontainer import resctrl
 
     resctrl.check(rdt)
-    if not container.saved.raw.get("intel_rdt") or not container.state.intel_rdt_path:
+    if container.saved.raw.get("intel_rdt") is None or not container.state.intel_rdt_path:
         raise Unsupported("updating a non-existent Intel RDT configuration is not supported")
 
 
@@ -67,7 +66,7 @@ def _set_rdt(container: Container, rdt: dict[str, str]) -> None:
         return
     from libcontainer import resctrl
 
-    resctrl.write(container.state.intel_rdt_path, rdt)
+    resctrl.write(container.state.intel_rdt_path, list(rdt.values()))
     for member, text in rdt.items():
         container.saved.raw["intel_rdt"][resctrl.RESOURCES[member][1]] = text
 
@@ -78,12 +77,13 @@ def _refuse_without_cgroup(cgroup: Manager, resources: Resources) -> None:
         raise Unsupported("cannot set limits: the container has no cgroup (none could be made when it was created)")
 
 
-def _apply(container: Container, new: Resources, old: Resources) -> None:
+def _apply(container: Container, new: Resources, old: Resources, rdt: dict[str, str]) -> None:
     """Without device rules: others (nvidia's hook, say) may have added to them since."""
     limits: Any = new
     before = container.cgroup.values(limits)
     try:
         container.cgroup.set(limits, devices=False)
+        _set_rdt(container, rdt)
     except (OSError, Error):
         _put_back(container, old, before)
         raise

@@ -12,6 +12,7 @@ import os
 POINTS = {
     "create": (
         *("create.state-dir", "create.first-state", "create.spawned", "create.cgroup", "create.cloned", "create.mapped"),
+        "create.placed",
         *("create.mounted", "create.hooks", "create.configured", "create.state", "create.limited"),
         "create.detached",
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from libcontainer import child, namespaces, remote, sysnr
+from libcontainer import child, sysnr
 from libcontainer.remote import Batch
 
 SIOCSIFFLAGS = 0x8914
@@ -21,16 +21,6 @@ def up(batch: Batch) -> None:
 
 def up_in(pid: int) -> None:
     """The same in the network namespace of a process."""
-    channel, helper = remote.spawn(())
-    try:
-        opened = namespaces.open_paths([("network", f"/proc/{pid}/ns/net")])
-        try:
-            namespaces.join(channel, opened)
-        finally:
-            namespaces.close_all(opened)
-        batch = Batch()
-        up(batch)
-        channel.run(batch)
-    finally:
-        channel.close()
-        child.reap(helper)
+    batch = Batch()
+    up(batch)
+    child.run_in("network", f"/proc/{pid}/ns/net", batch)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from libcontainer.oci import Linux, MemoryPolicy
+    from libcontainer.oci import IntelRdt, Linux, MemoryPolicy, NetDevice
 
 # linux/mempolicy.h
 MEMORY_POLICIES = {
@@ -96,15 +96,19 @@ _IPC_SYSCTLS = (
     "kernel.shmmni",
     "kernel.shm_rmid_forced",
 )
+_DEVICE_NAME_ROOM = 16  # IFNAMSIZ, with the NUL
+_NOT_IN_DEVICE_NAMES = frozenset(b"\0/:\t\n\v\f\r \xa0")  # / : and what isspace() of lib/ctype.c holds for blank
 _DOTTED = {ord("/"): ".", ord("."): "/"}
 
 
-def validate_linux(linux: Linux, spaces: Mapping[str, str], *, no_pivot: bool) -> None:
-    """Check the fields of the linux section one by one."""
+def validate_linux(linux: Linux, spaces: Mapping[str, str], *, no_pivot: bool, rootless: bool) -> None:
+    """Check the fields of the linux section one by one. `rootless`: in either sense."""
     for name, value in linux.get("sysctl", {}).items():
         _sysctl(name, value, spaces)
     _restricted_paths(linux, spaces)
     _devices(linux.get("devices", ()))
+    if linux.get("netDevices"):
+        _net_devices(linux["netDevices"], spaces, rootless)
     _device_rules(linux.get("resources", {}).get("devices", ()))
     _propagation(linux.get("rootfsPropagation", ""), no_pivot)
     if "personality" in linux:
@@ -113,6 +117,8 @@ def validate_linux(linux: Linux, spaces: Mapping[str, str], *, no_pivot: bool) -
         memory_policy(linux["memoryPolicy"])
     if "seccomp" in linux:
         _seccomp(linux["seccomp"])
+    if "intelRdt" in linux:
+        _intel_rdt(linux["intelRdt"])
     without_null_bytes("linux.cgroupsPath", linux.get("cgroupsPath", ""))
     without_null_bytes("linux.mountLabel", linux.get("mountLabel", ""))
 
@@ -184,6 +190,47 @@ def _device_rules(rules: Iterable[Mapping[str, Any]]) -> None:
             raise InvalidSpec(f"{where}.access", f"device access at {index} field cannot be empty")
         if access.strip("rwm"):
             raise InvalidSpec(f"{where}.access", f'"{access}" has letters other than r, w and m')
+
+
+def _net_devices(devices: Mapping[str, NetDevice], spaces: Mapping[str, str], rootless: bool) -> None:
+    if rootless:
+        raise InvalidSpec("linux.netDevices", "network devices are not supported for rootless containers")
+    if _is_host_network(spaces):
+        raise InvalidSpec("linux.netDevices", "unable to move network devices without a NET namespace")
+    targets = set()
+    for name, device in devices.items():
+        _net_device_name(f'linux.netDevices["{name}"]', name)
+        target = device.get("name") or name
+        where = f'linux.netDevices["{name}"].name'
+        _net_device_name(where, target)
+        if target.count("%") != target.count("%d") or target.count("%") > 1:
+            raise InvalidSpec(where, f'invalid network device name "{target}": % is for one %d, which becomes a number')
+        if target in targets and "%" not in target:
+            raise InvalidSpec(where, f'another device is to be called "{target}" too')
+        targets.add(target)
+
+
+def _net_device_name(where: str, name: str) -> None:
+    """What the kernel takes for one (dev_valid_name() in net/core/dev.c), which looks at bytes."""
+    encoded = name.encode("utf-8", "surrogateescape")
+    if not 0 < len(encoded) < _DEVICE_NAME_ROOM or encoded in (b".", b"..") or _NOT_IN_DEVICE_NAMES.intersection(encoded):
+        raise InvalidSpec(
+            where, f'invalid network device name "{name}": it has 1 to 15 bytes, is not . or .., and has no /, : or blank'
+        )
+
+
+def _intel_rdt(settings: IntelRdt) -> None:
+    """What of it the processor and the kernel can do is asked later, of the resctrl file system (resctrl.py)."""
+    group = settings.get("closID", "")
+    if group in (".", "..") or "\0" in group or "\n" in group or (group != "/" and "/" in group):
+        raise InvalidSpec("linux.intelRdt.closID", f'invalid intelRdt.ClosID "{group}"')
+    if not (settings.get("memBwSchema") or "MB:").startswith("MB:"):
+        raise InvalidSpec("linux.intelRdt.memBwSchema", 'must begin with "MB:"')
+    lines = [("l3CacheSchema", settings.get("l3CacheSchema", "")), ("memBwSchema", settings.get("memBwSchema", ""))]
+    lines += [(f"schemata[{index}]", line) for index, line in enumerate(settings.get("schemata", ()))]
+    for member, line in lines:
+        if "\n" in line or "\0" in line:
+            raise InvalidSpec(f"linux.intelRdt.{member}", "must be one line")
 
 
 def _propagation(word: str, no_pivot: bool) -> None:

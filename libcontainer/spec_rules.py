@@ -40,8 +40,7 @@ def validate(
     for index, mount in enumerate(spec.get("mounts", ())):
         _mount(f"mounts[{index}]", mount, linux, rootless_euid)
     _hooks(spec)
-    _not_done_here(linux, rootless_euid or rootless_cgroups)
-    validate_linux(linux, spaces, no_pivot=no_pivot)
+    validate_linux(linux, spaces, no_pivot=no_pivot, rootless=rootless_euid or rootless_cgroups)
 
 
 def check_joined_mappings(linux: Linux, uids: Sequence[IDMapping], gids: Sequence[IDMapping]) -> None:
@@ -237,12 +236,3 @@ def _hook(where: str, hook: Mapping[str, Any]) -> None:
     if hook.get("timeout", 1) <= 0:
         raise InvalidSpec(f"{where}.timeout", "must be greater than zero")
     without_null_bytes(where, hook["path"], *hook.get("args", ()), *hook.get("env", ()))
-
-
-def _not_done_here(linux: Linux, rootless: bool) -> None:
-    if linux.get("intelRdt"):
-        raise InvalidSpec("linux.intelRdt", "is not supported")
-    if linux.get("netDevices"):
-        raise InvalidSpec(
-            "linux.netDevices", "is not supported for rootless containers" if rootless else "is not supported"
-        )

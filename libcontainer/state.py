@@ -42,6 +42,7 @@ class State:
         "id",
         "init_process_pid",
         "init_process_start",
+        "intel_rdt_mon_path",
         "intel_rdt_path",
         "namespace_paths",
         "rootless",
@@ -59,6 +60,7 @@ class State:
         self.namespace_paths: dict[str, str] = document.get("namespace_paths") or {}
         self.external_descriptors: list[str] = document.get("external_descriptors") or []
         self.intel_rdt_path: str = document.get("intel_rdt_path", "")
+        self.intel_rdt_mon_path: str = document.get("intel_rdt_mon_path", "")
 
     @classmethod
     def load(cls, directory: str | int, parse: Callable[[str], Any] = jsonfast.loads) -> State:

@@ -1,4 +1,4 @@
-"""The statistics of a container: its cgroups', and those of network interfaces that the host knows by name."""
+"""The statistics of a container: of its cgroups, its resctrl group, and network interfaces that the host knows by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,20 @@ _INTERFACES = "/sys/class/net"
 def collect(container: Container) -> dict[str, Any]:
     """The `data` of a "stats" event."""
     found = container.cgroup.stats()
-    return {**found, "network_interfaces": _interfaces(container.saved.raw.get("networks") or []) or None}
+    interfaces = _interfaces(container.saved.raw.get("networks") or []) or None
+    return {**found, "intel_rdt": _rdt(container), "network_interfaces": interfaces}
+
+
+def _rdt(container: Container) -> dict[str, Any]:
+    if container.saved.raw.get("intel_rdt") is None:
+        return {}
+    from libcontainer import resctrl_stats
+    from libcontainer.errors import Error
+
+    try:
+        return resctrl_stats.collect(container.state.intel_rdt_path, container.state.intel_rdt_mon_path)
+    except OSError as err:
+        raise Error("unable to get container Intel RDT stats") from err
 
 
 def _interfaces(networks: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -47,6 +47,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         "namespace_paths": draw(MAPS),
         "external_descriptors": draw(st.lists(TEXTS, max_size=3)),
         "intel_rdt_path": "",
+        "intel_rdt_mon_path": "",
     }
 
 

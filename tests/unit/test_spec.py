@@ -315,7 +315,17 @@ ACCEPTED: dict[str, Edit] = {
     "scheduler": put("process.scheduler", {"policy": "SCHED_BATCH", "nice": 19}),
     "io priority": put("process.ioPriority", {"class": "IOPRIO_CLASS_IDLE"}),
     "affinity": put("process.execCPUAffinity", {"initial": "0-1, 3", "final": ""}),
-    "empty sections": put("linux.intelRdt", {}),
+    "empty sections": both(put("linux.intelRdt", {}), put("linux.netDevices", {})),
+    "resctrl": put(
+        "linux.intelRdt",
+        {"closID": "a.b", "l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=1", "schemata": ["", "L2:0=f"]},
+    ),
+    "resctrl's root": put("linux.intelRdt", {"closID": "/", "memBwSchema": "", "enableMonitoring": True}),
+    "network devices": put(
+        "linux.netDevices",
+        {"eth0": {"name": ""}, "fifteen-bytes-x": {"name": "eth1"}, "a": {"name": "v%d"}, "b": {"name": "v%d"}, "é": {}},
+    ),
+    "no network devices": both(without_namespace("network"), put("linux.netDevices", {})),
     "propagation": put("linux.rootfsPropagation", "rslave"),
 }
 
@@ -447,8 +457,46 @@ REFUSED: list[tuple[Edit, str, str]] = [
         "hooks.poststop[0].timeout",
         "greater than zero",
     ),
-    (put("linux.intelRdt", {"closID": "x"}), "linux.intelRdt", "is not supported"),
-    (put("linux.netDevices", {"eth0": {}}), "linux.netDevices", "is not supported"),
+    *(
+        (put("linux.intelRdt", {"closID": name}), "linux.intelRdt.closID", f'invalid intelRdt.ClosID "{name}"')
+        for name in (".", "..", "a/b", "/a", "//", "a\nb", "a\0b")
+    ),
+    (put("linux.intelRdt", {"memBwSchema": "L3:0=f"}), "linux.intelRdt.memBwSchema", 'must begin with "MB:"'),
+    (put("linux.intelRdt", {"memBwSchema": "MB:0=1\nL3:0=f"}), "linux.intelRdt.memBwSchema", "must be one line"),
+    (put("linux.intelRdt", {"l3CacheSchema": "L3:0=f\n"}), "linux.intelRdt.l3CacheSchema", "must be one line"),
+    (put("linux.intelRdt", {"schemata": ["L3:0=f", "L2:0=f\n"]}), "linux.intelRdt.schemata[1]", "must be one line"),
+    *(
+        (put("linux.netDevices", {name: {"name": "x"}}), f'linux.netDevices["{name}"]', f'invalid network device name "{name}"')
+        for name in ("", ".", "..", "a/b", "a:b", "a b", "a\tb", "a\0b", "à", "sixteen-bytes-xx", "ééééééöö")
+    ),
+    (
+        put("linux.netDevices", {"a": {"name": "sixteen-bytes-xx"}}),
+        'linux.netDevices["a"].name',
+        'invalid network device name "sixteen-bytes-xx": it has 1 to 15 bytes, is not . or .., and has no /, : or blank',
+    ),
+    *(
+        (put("linux.netDevices", {"a": {"name": name}}), 'linux.netDevices["a"].name', "% is for one %d, which becomes a")
+        for name in ("%", "eth%x", "eth%d%d", "%%d", "eth%d%")
+    ),
+    (
+        put("linux.netDevices", {"a": {"name": "b"}, "b": {}}),
+        'linux.netDevices["b"].name',
+        'another device is to be called "b" too',
+    ),
+    (
+        both(without_namespace("network"), put("linux.netDevices", {"a": {}})),
+        "linux.netDevices",
+        "unable to move network devices without a NET namespace",
+    ),
+    (
+        both(
+            without_namespace("network"),
+            lambda spec: spec["linux"]["namespaces"].append({"type": "network", "path": "/proc/self/ns/net"}),
+            put("linux.netDevices", {"a": {}}),
+        ),
+        "linux.netDevices",
+        "unable to move network devices without a NET namespace",
+    ),
     (put("linux.rootfsPropagation", "x"), "linux.rootfsPropagation", "rootfsPropagation=x is not supported"),
     (put("linux.personality", {"domain": "X"}), "linux.personality.domain", "X"),
     (put("linux.devices", [{"type": "c"}]), "linux.devices[0].path", "must not be empty"),
@@ -592,7 +640,7 @@ ROOTLESS: list[tuple[Edit, str]] = [
         add_mount(destination="/x", source="/y", options=["bind"], uidMappings=ID_MAP, gidMappings=ID_MAP),
         "id-mapped mounts are not supported for rootless containers",
     ),
-    (put("linux.netDevices", {"eth0": {}}), "is not supported for rootless containers"),
+    (put("linux.netDevices", {"eth0": {}}), "network devices are not supported for rootless containers"),
 ]
 
 
@@ -601,6 +649,16 @@ def test_rootless_refused(bundle: str, edit: Edit, text: str) -> None:
     with pytest.raises(InvalidSpec) as raised:
         check(bundle, edit, rootless=True)
     assert text in str(raised.value)
+
+
+@pytest.mark.parametrize(("euid", "cgroups"), [(True, False), (False, True)])
+def test_network_devices_are_for_root_in_both_senses(bundle: str, euid: bool, cgroups: bool) -> None:
+    document: Any = copy.deepcopy(example(True))
+    document["linux"]["namespaces"].append({"type": "network"})
+    document["linux"]["netDevices"] = {"eth0": {}}
+    spec.validate(document, rootless_euid=False, rootless_cgroups=False, bundle=bundle)
+    with pytest.raises(InvalidSpec, match="network devices are not supported for rootless containers"):
+        spec.validate(document, rootless_euid=euid, rootless_cgroups=cgroups, bundle=bundle)
 
 
 def test_rootless_needs_both_maps(bundle: str) -> None:

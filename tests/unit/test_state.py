@@ -27,6 +27,7 @@ DOCUMENT = {
     "namespace_paths": {"NEWPID": "/proc/7/ns/pid"},
     "external_descriptors": ["/dev/null", "/dev/null", "pipe:[1]"],
     "intel_rdt_path": "",
+    "intel_rdt_mon_path": "",
     "of_a_newer_runtime": {"n": 18446744073709551615},
 }
 

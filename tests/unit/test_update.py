@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from libcontainer import container_update, resctrl, saved_resources
+from libcontainer import container_update, saved_resources
 from libcontainer.errors import ContainerNotRunning, Error, Unsupported
+from tests.resctrl_tree import Resctrl
 
 OLD: Any = {
     "memory": {"limit": 100, "reservation": 50, "swap": 200, "swappiness": 10, "disableOOMKiller": True,
@@ -211,24 +213,40 @@ def test_without_a_cgroup_nothing_can_be_limited() -> None:
         update(container, {"pids": {"limit": 1}})
 
 
-def test_intel_rdt(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Resctrl:
+    return Resctrl(tmp_path / "resctrl", monkeypatch)
+
+
+def with_class(tree: Resctrl, container: Fake, settings: dict[str, Any]) -> Path:
+    container.saved.raw["intel_rdt"] = settings
+    container.state.intel_rdt_path = str(tree.group("class"))
+    return tree.top / "class/schemata"
+
+
+def test_intel_rdt(tree: Resctrl) -> None:
     container = Fake()
-    monkeypatch.setattr(resctrl, "mount_point", lambda: str(tmp_path))
-    with pytest.raises(Unsupported, match="^Intel RDT/CAT: l3 cache schema is not enabled$"):
-        update(container, {}, {"l3CacheSchema": "L3:0=f"})
-    (tmp_path / "info/L3").mkdir(parents=True)
     with pytest.raises(Unsupported, match="^updating a non-existent Intel RDT configuration is not supported$"):
         update(container, {}, {"l3CacheSchema": "L3:0=f"})
-    (tmp_path / "class").mkdir()
-    container.saved.raw["intel_rdt"] = {"l3_cache_schema": "old"}
-    container.state.intel_rdt_path = str(tmp_path / "class")
-    update(container, {}, {"l3CacheSchema": "L3:0=f"})
-    assert (tmp_path / "class/schemata").read_text() == "L3:0=f\n"
-    assert container.saved.raw["intel_rdt"] == {"l3_cache_schema": "L3:0=f"}
+    schemata = with_class(tree, container, {})
+    update(container, {}, {"l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=50"})
+    assert schemata.read_text() == "L3:0=f\nMB:0=50\n"
+    assert container.saved.raw["intel_rdt"] == {"l3_cache_schema": "L3:0=f", "memBwSchema": "MB:0=50"}
 
 
-def test_the_reason_of_resctrl_is_told(tmp_path: Any) -> None:
-    (tmp_path / "info").mkdir()
-    (tmp_path / "info/last_cmd_status").write_text("mask out of range\n")
-    with pytest.raises(Error, match=r"unable to set schemata of .*/class \(mask out of range\)$"):
-        resctrl.write(str(tmp_path / "class"), {"l3CacheSchema": "L3:0=0"})
+def test_intel_rdt_that_the_kernel_has_not(tree: Resctrl) -> None:
+    tree.without("L3")
+    with pytest.raises(Unsupported, match="^Intel RDT/CAT: l3 cache schema is not enabled$"):
+        update(Fake(), {}, {"l3CacheSchema": "L3:0=f"})
+
+
+def test_shares_that_are_refused_undo_the_limits(tree: Resctrl) -> None:
+    """And nothing is saved; the reason is the kernel's."""
+    container = Fake()
+    with_class(tree, container, saved := {"l3_cache_schema": "old"}).unlink()
+    tree.says("mask out of range")
+    with pytest.raises(Error, match=r"unable to set schemata of .*/class, last_cmd_status: mask out of range$"):
+        update(container, {"memory": {"limit": 300}}, {"l3CacheSchema": "L3:0=0"})
+    assert container.cgroup.seen[-1] == [("/c/file", "before")]
+    assert saved == {"l3_cache_schema": "old"}
+    assert container.writes == 0
