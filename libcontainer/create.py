@@ -58,9 +58,6 @@ if TYPE_CHECKING:
     from libcontainer.remote import StepError
     from libcontainer.seccomp import Filter
 
-NULL_DEVICE = os.makedev(1, 3)
-CLOSE_ALL = 0xFFFFFFFF
-
 
 class Creation:
     """One run of create. `events` lets the container write its state and run its hooks at the right moments."""
@@ -377,11 +374,12 @@ class Creation:
 
         def emit(batch: Batch) -> None:
             null = batch.openat2(root, "dev/null", os.O_RDWR, resolve=RESOLVE_IN_ROOT)
+            devices.verify(batch, null, devices.NULL)
             for fd in nulls:
                 batch.call("dup3", sysnr.DUP3, null, fd, 0)
             batch.tolerate(null, errno.ENOENT, skip=batch.count_since(null))
 
-        return Step("error reopening /dev/null", emit)
+        return Step("error reopening /dev/null", emit, words=rootfs.null_words)
 
     def _console(self, channel: Channel) -> None:
         from libcontainer import pty

@@ -66,6 +66,9 @@ class Node:
         return (self.minor & 0xFF) | (self.major << 8) | ((self.minor & ~0xFF) << 12)
 
 
+NULL = Node("/dev/null", stat.S_IFCHR | 0o666, 1, 3)
+
+
 def nodes(devices: list[dict[str, object]]) -> list[Node]:
     """linux.devices, after the default nodes that it does not redefine. /dev/ptmx is always our link."""
     asked = [_node(device) for device in devices]
@@ -212,9 +215,10 @@ def _mknod_in_root(batch: Batch, root: int, name: str, node: Node) -> None:
 
 
 def verify(batch: Batch, fd: Argument, node: Node) -> None:
-    """Refuse (EINVAL) an existing file of another type or device number: the image is hostile."""
+    """Refuse (EINVAL) an existing file of another type or device number: the image is hostile. 1:3 is also a block device."""
     place = batch.put(bytes(144))
     inroot.fstat_into(batch, fd, place)
+    batch.expect(place, inroot.STAT_MODE, 4, stat.S_IFMT(node.mode), errno.EINVAL, ignore=0o7777)
     if stat.S_IFMT(node.mode) != stat.S_IFIFO:
         batch.expect(place, inroot.STAT_RDEV, 8, node.device, errno.EINVAL)
 

@@ -208,9 +208,12 @@ class Batch:
         self.tolerate(each, skip=count)
         self.repeats += count * (self._words[(each & REFERENCE) * _WORDS + 1] - 1)
 
-    def expect(self, place: Data, at: int, size: int, value: int, error: int, *, equal: bool = True) -> Result:
-        """Fail with `error` unless the `size` bytes at `place`+`at` are (or with equal=False: are not) `value`."""
-        arguments = (place + at, size, int(equal), value)
+    def expect(
+        self, place: Data, at: int, size: int, value: int, error: int, *, equal: bool = True, ignore: int = 0
+    ) -> Result:
+        """Fail with `error` unless the `size` bytes at `place`+`at`, but for the bits `ignore`, are (or with equal=False:
+        are not) `value`."""
+        arguments = (place + at, size, int(equal), value, ignore)
         return self.op(OP_EXPECT, error, arguments, "expect")
 
     def openat2(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from libcontainer import inroot, sysnr
+from libcontainer import devices, inroot, sysnr
 from libcontainer.errors import Error
 from libcontainer.mount_options import (
     MOUNT_ATTR_RDONLY,
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 MNT_DETACH = 2
 AT_ONCE = 16  # paths in one step
-NULL_DEVICE = (1 << 8) | 3
 
 
 def attach_step(plan: Plan) -> Step:
@@ -145,13 +144,15 @@ def mask_steps(plan: Plan) -> list[Step]:
     if not paths:
         return []
 
-    def words(err: StepError) -> str | None:
-        return "container's /dev/null is invalid" if err.call == "expect" or err.filename == "dev/null" else None
-
     return [
-        Step("can't mask paths", lambda batch: _null(batch, plan), words=words),
+        Step("can't mask paths", lambda batch: _null(batch, plan), words=null_words),
         *_each_step("can't mask path {!r}", paths, lambda batch, some: _mask(batch, plan.slots, some)),
     ]
+
+
+def null_words(err: StepError) -> str | None:
+    """What is said of a /dev/null that is none."""
+    return "container's /dev/null is invalid" if err.call == "expect" or err.filename == "dev/null" else None
 
 
 def _each_step(what: str, paths: list[str], emit: Callable[[Batch, list[str]], None]) -> list[Step]:
@@ -167,9 +168,7 @@ def _null(batch: Batch, plan: Plan) -> None:
     """Keep /dev/null of the container, verified: the image may have put something else there (CVE-2025-31133)."""
     flags = os.O_PATH | os.O_NOFOLLOW
     null = batch.openat2(plan.slots.root, "dev/null", flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS)
-    place = batch.put(bytes(144))
-    inroot.fstat_into(batch, null, place)
-    batch.expect(place, inroot.STAT_RDEV, 8, NULL_DEVICE, errno.EINVAL)
+    devices.verify(batch, null, devices.NULL)
     batch.call("dup3", sysnr.DUP3, null, plan.slots.null, os.O_CLOEXEC)
 
 

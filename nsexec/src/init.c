@@ -442,6 +442,7 @@ static long do_expect(const long arg[6], uint32_t error)
 	if (arg[1] < 0 || arg[1] > (long)sizeof found)
 		return -EBADMSG;
 	memcpy(&found, (const void *)arg[0], (size_t)arg[1]);
+	found &= ~(uint64_t)arg[4];
 	return (found == (uint64_t)arg[3]) == (arg[2] == 1) ? 0 : -(long)error;
 }
 

@@ -339,6 +339,41 @@ def test_dev_null_replaced(case: Case, kind: str) -> None:
     assert "not the null" not in text
 
 
+@pytest.mark.parametrize("place", ["image", "volume"])
+@pytest.mark.parametrize("masked", [True, False])
+def test_dev_null_is_a_block_device(case: Case, place: str, *, masked: bool) -> None:
+    """1:3 is /dev/ram3 too: neither masks nor stdio get that."""
+    spec = case.bundle.spec
+    spec["mounts"] = [entry for entry in spec["mounts"] if not entry["destination"].startswith("/dev")]
+    null = case.bundle.rootfs / "dev/null"
+    if place == "volume":
+        null = case.bundle.path / "null"
+        case.mount("/dev", case.bundle.path)
+    os.mknod(null, stat.S_IFBLK | 0o666, os.makedev(1, 3))
+    spec["linux"]["maskedPaths"] = ["/proc/keys"] if masked else []
+    spec["linux"]["resources"] = {"devices": [{"allow": True, "access": "rwm"}]}
+    case.bundle.write()
+    status, text = case.runtime.run("create", "--bundle", str(case.bundle.path), NAME)  # whose stdin is the host's
+    assert status == 1
+    assert ("container's /dev/null is invalid" if place == "volume" else "/dev/null has incorrect ftype: 0x6000") in text
+
+
+@pytest.mark.parametrize("kind", ["regular", "device"])
+def test_pipe_that_is_none(case: Case, kind: str) -> None:
+    """linux.devices has a named pipe where the image has something else: that is not given to the pipe's owner."""
+    place = case.bundle.rootfs / "pipe"
+    if kind == "regular":
+        place.write_text("")
+    else:
+        os.mknod(place, stat.S_IFCHR | 0o600, os.makedev(1, 1))
+    case.bundle.spec["linux"]["devices"] = [{"path": "/pipe", "type": "p", "uid": 1000, "gid": 1000}]
+    case.bundle.args("true")
+    status, text = case.attempt()
+    assert status == 1
+    assert "incorrect ftype" in text
+    assert place.stat().st_uid == 0
+
+
 def test_console_replaced(case: Case) -> None:
     """CVE-2025-52565: /dev/console of the image is a link out."""
     case.bundle.spec["mounts"] = [entry for entry in case.bundle.spec["mounts"] if entry["destination"] != "/dev"]

@@ -360,6 +360,17 @@ def test_expect() -> None:
                 assert failure(init, batch).errno == errno.EXDEV
 
 
+def test_expect_without_some_bits() -> None:
+    with Init() as init:
+        for value, passes in ((0o020666, True), (0o024000, True), (0o060666, False)):
+            batch = Batch()
+            batch.expect(batch.put(struct.pack("=I", value)), 0, 4, 0o020000, errno.EXDEV, ignore=0o7777)
+            if passes:
+                init.channel.run(batch)
+            else:
+                assert failure(init, batch).errno == errno.EXDEV
+
+
 def test_expect_sees_what_the_kernel_wrote(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abcd")
     with Init() as init:
