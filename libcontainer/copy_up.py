@@ -56,18 +56,24 @@ class _Copy:
 
     def directory(self, source: int, target: int) -> None:
         for name in os.listdir(source):
-            info = os.stat(name, dir_fd=source, follow_symlinks=False)
-            self._entry(source, target, name, info)
+            entry = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+            try:
+                self._entry(entry, target, name)
+            finally:
+                os.close(entry)
 
-    def _entry(self, source: int, target: int, name: str, info: os.stat_result) -> None:
+    def _entry(self, entry: int, target: int, name: str) -> None:
+        """`entry` pins what is copied. By its name another container that shares the volume could exchange it in between, and
+        have us open a device of the host, which the container's own device rules deny."""
+        info = os.fstat(entry)
         mode = info.st_mode
         if stat.S_ISLNK(mode):
-            os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+            os.symlink(os.readlink("", dir_fd=entry), name, dir_fd=target)
         elif stat.S_ISDIR(mode):
             os.mkdir(name, 0o700, dir_fd=target)
-            _below(source, target, name, os.O_RDONLY | os.O_DIRECTORY, os.O_RDONLY | os.O_DIRECTORY, self.directory)
+            _below(entry, target, name, os.O_RDONLY | os.O_DIRECTORY, os.O_RDONLY | os.O_DIRECTORY, self.directory)
         elif stat.S_ISREG(mode):
-            _below(source, target, name, os.O_RDONLY, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._content)
+            _below(entry, target, name, os.O_RDONLY, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._content)
         else:
             os.mknod(name, mode, info.st_rdev, dir_fd=target)
         os.chown(name, info.st_uid, info.st_gid, dir_fd=target, follow_symlinks=False)
@@ -89,14 +95,11 @@ class _Copy:
         return self._channel.run(batch)[sent]
 
 
-def _below(
-    source: int, target: int, name: str, read: int, write: int, copy: Callable[[int, int], None]
-) -> None:
-    """Open `name` on both sides, never through a symlink and never blocking, and copy."""
-    always = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-    from_fd = os.open(name, read | always, dir_fd=source)
+def _below(entry: int, target: int, name: str, read: int, write: int, copy: Callable[[int, int], None]) -> None:
+    """Open what `entry` pins, and `name` in the target, and copy."""
+    from_fd = os.open(f"/proc/self/fd/{entry}", read | os.O_CLOEXEC)
     try:
-        to_fd = os.open(name, write | always, 0o600, dir_fd=target)
+        to_fd = os.open(name, write | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=target)
         try:
             copy(from_fd, to_fd)
             for attribute in os.listxattr(from_fd):
