@@ -58,7 +58,7 @@ class NotifySocket:
             _unlink(directory)
             # The real path may be longer than an address can be.
             sock.bind(f"/proc/self/fd/{directory}/{SOCKET}")
-            os.chmod(SOCKET, 0o777, dir_fd=directory)
+            _open_to_all(directory)
         except OSError:
             sock.close()
             raise
@@ -89,6 +89,15 @@ def _unlink(directory: int) -> None:
         os.unlink(SOCKET, dir_fd=directory)
     except FileNotFoundError:
         pass
+
+
+def _open_to_all(directory: int) -> None:
+    """What is there, never what a symlink leads to: a container that may mount can write to the directory too."""
+    pinned = os.open(SOCKET, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        os.chmod(f"/proc/self/fd/{pinned}", 0o777)
+    finally:
+        os.close(pinned)
 
 
 def _wait_ready(sock: _socket.socket, alive: Callable[[], bool]) -> bytes:

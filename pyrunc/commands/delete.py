@@ -30,7 +30,7 @@ def run(call: Invocation) -> int:
     try:
         container = Container.load(container_id, root=call.root, log=call.log)
     except ContainerNotExist:
-        _remove_leftovers(os.path.join(call.root, container_id))
+        _remove_leftovers(call.root, container_id)
         if force:  # engines delete once more, to be sure
             return 0
         raise
@@ -38,13 +38,14 @@ def run(call: Invocation) -> int:
     return 0
 
 
-def _remove_leftovers(directory: str) -> None:
-    """A create that was killed early leaves a directory without a state; the id in its path was checked by load."""
+def _remove_leftovers(root: str, container_id: str) -> None:
+    """A create that was killed early leaves a directory without a state; the id was checked by load."""
+    directory = os.path.join(root, container_id)
     if not os.path.lexists(directory):
         return
-    import shutil
+    from libcontainer.container_delete import remove_directory
 
     try:
-        shutil.rmtree(directory)
+        remove_directory(root, container_id)
     except OSError as error:
         err(f"remove {directory}: {error.strerror}\n")

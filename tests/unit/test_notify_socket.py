@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -65,6 +66,24 @@ def say(tmp_path: Path, *messages: bytes) -> None:
         sock.connect(str(tmp_path / "notify" / "notify.sock"))
         for message in messages:
             sock.send(message)
+
+
+def test_a_symlink_in_place_of_the_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container with CAP_SYS_ADMIN can make the directory writable, and exchange the socket as soon as it is there."""
+    victim = tmp_path / "victim"
+    victim.touch(0o600)
+
+    class Exchanged(socket.socket):
+        def bind(self, address: object) -> None:
+            (tmp_path / "notify/notify.sock").symlink_to(victim)
+
+    names = {name: getattr(socket, name) for name in ("AF_UNIX", "SOCK_DGRAM", "SOCK_CLOEXEC")}
+    monkeypatch.setattr(notify_socket, "_socket", SimpleNamespace(socket=Exchanged, **names))
+    notify = NotifySocket(str(tmp_path), str(tmp_path / "host.sock"))
+    notify.make_directory()
+    with pytest.raises(OSError, match="not supported"):
+        notify.bind()
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o600
 
 
 def forward(notify: NotifySocket, manager: Manager) -> list[bytes]:
