@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import signal as _signal
     from typing import Any
 
-    from libcontainer.remote import Reply
+    from libcontainer.remote import Reply, Result
 else:
     import _signal
 
@@ -36,7 +36,8 @@ def reset_affinity(pid: int) -> None:
 
 
 def write_oom_score(pid: int, score: int) -> None:
-    """process.oomScoreAdj (proc_pid_oom_score_adj(5))."""
+    """process.oomScoreAdj (proc_pid_oom_score_adj(5)), of stage 0, whose clone inherits it: it must still be dumpable, or
+    only root could."""
     write(f"/proc/{pid}/oom_score_adj", str(score), "failed to set process.oomScoreAdj")
 
 
@@ -86,9 +87,9 @@ def not_dumpable(channel: Channel) -> None:
     channel.run(batch)
 
 
-def append_not_dumpable(batch: Batch) -> None:
-    """The call of not_dumpable()."""
-    batch.call("prctl", sysnr.PRCTL, PR_SET_DUMPABLE, 0, 0, 0, 0, path="dumpable")
+def append_not_dumpable(batch: Batch) -> Result:
+    """The call of not_dumpable(). Again after each change of ids: then the kernel sets what fs.suid_dumpable says."""
+    return batch.call("prctl", sysnr.PRCTL, PR_SET_DUMPABLE, 0, 0, 0, 0, path="dumpable")
 
 
 def fetch(channel: Channel, number: int) -> int:

@@ -138,6 +138,8 @@ class _Exec:
         self.container.log("debug", "nsexec container setup")
         faults.point("exec.spawned")
         self._initial_affinity()
+        if self.saved.oom_score_adj is not None:
+            child.write_oom_score(self.stage0, self.saved.oom_score_adj)
         self._join_and_clone(channel)
         faults.point("exec.cloned")
         self._set_up(channel)
@@ -222,9 +224,12 @@ class _Exec:
         try:
             self._check_alive()  # the number may have been taken over by another process until now
             flags = sum(namespaces.FLAGS[kind] for kind in kinds)
+            if self.userns:
+                namespaces.append_leave_groups(batch)
             batch.call("setns", sysnr.SETNS, batch.local(pidfd), flags, path="namespaces of init")
             if self.userns:
                 namespaces.append_become_root(batch)
+                child.append_not_dumpable(batch)
             channel.send(batch)
         finally:
             os.close(pidfd)
@@ -309,9 +314,6 @@ class _Exec:
             self._set_affinity(self.pid, affinity["final"], "final")
         elif not affinity.get("initial"):
             child.reset_affinity(self.pid)
-        score = self.saved.oom_score_adj
-        if score is not None:
-            child.write_oom_score(self.pid, score)
         if not self.process.get("terminal"):
             child.own_stdio(self.stdio[:3], self._host_uid())
         if self.pidfd_peer is not None:
@@ -401,6 +403,7 @@ class _Exec:
             keyring=None if self.saved.no_new_keyring else self.container.id,
             seccomp=self._filter(),
             userns=self.userns,
+            joined=True,
             set_groups=self._may_set_groups(),
             hand_over=self._send_listener,
             log=self.container.log,

@@ -142,6 +142,9 @@ class Creation:
             self.channel = channel
             self.log("debug", "nsexec container setup")
             faults.point("create.spawned")
+            score = plan.process.get("oomScoreAdj")
+            if score is not None:
+                child.write_oom_score(self.stage0, score)
             if opened:
                 child.not_dumpable(channel)
                 namespaces.join(channel, opened)
@@ -223,11 +226,8 @@ class Creation:
     # -- from outside
 
     def _place(self) -> None:
-        """Cgroup, oom score and affinity, before init does anything."""
+        """Cgroup and affinity, before init does anything."""
         child.reset_affinity(self.pid)
-        score = self.plan.process.get("oomScoreAdj")
-        if score is not None:
-            child.write_oom_score(self.pid, score)
         self._own_stdio()
         self.events.spawned(self.pid)
 
@@ -440,6 +440,7 @@ class Creation:
             keyring=None if self.plan.no_new_keyring else self.plan.id,
             seccomp=self.seccomp,
             userns=self.plan.userns,
+            joined=bool(self.plan.joins),
             set_groups=self.plan.may_set_groups(),
             hand_over=lambda fd: self.events.listener(fd, self.pidfd, self.pid),
             log=self.log,

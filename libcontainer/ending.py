@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 
-from libcontainer import environment, process_setup
+from libcontainer import child, environment, process_setup
 from libcontainer.remote import ANY_ERROR, OP_DETACH, OP_EXEC, OP_SYNC, Batch, Channel
 
 TYPE_CHECKING = False
@@ -30,13 +30,14 @@ CLOSE_ALL = 0xFFFFFFFF
 class Ending:
     """The end of one process.
 
-    `passed` descriptors stay open; `keyring` names the session keyring (None: keep the caller's); `hand_over` gets the
-    number that the seccomp listener has in the process; `late_apparmor` is a profile that is set after
-    capabilities have been dropped, as exec does.
+    `passed` descriptors stay open; `joined`: the process is where others are, and may look at it; `keyring` names the
+    session keyring (None: keep the caller's); `hand_over` gets the number that the seccomp listener has in the process;
+    `late_apparmor` is a profile that is set after capabilities have been dropped, as exec does.
     """
 
     __slots__ = (
         "_hand_over",
+        "_joined",
         "_keyring",
         "_late_apparmor",
         "_log",
@@ -57,6 +58,7 @@ class Ending:
         keyring: str | None,
         seccomp: Filter | None,
         userns: bool,
+        joined: bool,
         set_groups: bool,
         hand_over: Callable[[int], None],
         log: Callable[..., None],
@@ -68,6 +70,7 @@ class Ending:
         self._keyring = keyring
         self._seccomp = seccomp
         self._userns = userns
+        self._joined = joined
         self._set_groups = set_groups
         self._hand_over = hand_over
         self._log = log
@@ -101,6 +104,8 @@ class Ending:
         became = process_setup.become_user(
             batch, process, set_groups=self._set_groups, userns=self._userns, log=self._log
         )
+        if self._joined:  # a filter that is in force may not let it
+            batch.tolerate(child.append_not_dumpable(batch), ANY_ERROR)
         if self._late_apparmor:
             process_setup.apparmor(batch, self._late_apparmor, self._slots.proc)
         lookup = process_setup.Lookup(batch, process["args"][0], path)

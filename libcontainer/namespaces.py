@@ -6,6 +6,7 @@ import errno
 import os
 
 from libcontainer import sysnr
+from libcontainer.child import append_not_dumpable
 from libcontainer.errors import Error
 from libcontainer.remote import Batch, Channel, StepError
 from libcontainer.saved_config import NAMESPACES as RUNC_NAMES
@@ -86,8 +87,12 @@ def join(channel: Channel, opened: Sequence[tuple[str, int]]) -> None:
     others = [item for item in rest if item[0] != "user"]
     if user:
         others = [item for item in others if not _try_join(channel, item)]
-        _join_one(channel, user[0])
-        become_root(channel)
+        batch = Batch()
+        append_leave_groups(batch)
+        _append_join(batch, user[0])
+        append_become_root(batch)
+        append_not_dumpable(batch)
+        _run_join(channel, batch, "user")
     for item in others:
         _join_one(channel, item)
 
@@ -104,9 +109,17 @@ def _try_join(channel: Channel, item: tuple[str, int]) -> bool:
 
 
 def _join_one(channel: Channel, item: tuple[str, int]) -> None:
-    kind, fd = item
     batch = Batch()
+    _append_join(batch, item)
+    _run_join(channel, batch, item[0])
+
+
+def _append_join(batch: Batch, item: tuple[str, int]) -> None:
+    kind, fd = item
     batch.call("setns", sysnr.SETNS, batch.local(fd), FLAGS[kind], path=kind)
+
+
+def _run_join(channel: Channel, batch: Batch, kind: str) -> None:
     try:
         channel.run(batch)
     except StepError as err:
@@ -118,6 +131,12 @@ def become_root(channel: Channel) -> None:
     batch = Batch()
     append_become_root(batch)
     channel.run(batch)
+
+
+def append_leave_groups(batch: Batch) -> None:
+    """Before a user namespace is joined: one that denies setgroups(2) would let the process keep the supplementary groups
+    that the caller, root, has on the host. Who may not leave them keeps just his own."""
+    batch.tolerate(batch.call("setgroups", sysnr.SETGROUPS, 0, 0), errno.EPERM)
 
 
 def append_become_root(batch: Batch) -> None:

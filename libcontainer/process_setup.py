@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from libcontainer.remote import Argument, Data, Reply, Result, StepError
 
 # linux/prctl.h
-PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
 PR_SET_NAME = 15
 PR_CAPBSET_DROP = 24

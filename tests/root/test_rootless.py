@@ -359,3 +359,32 @@ def test_what_nothing_holds_together_is_not_killed_together(caller: Callable[...
     wait_until(lambda: '"status": "stopped"' in who.ok("state", "c"))
     assert "container not running" in who.run("kill", "c", "KILL")[1]
     who.ok("delete", "c")
+
+
+def test_oom_score(caller: Callable[..., Caller]) -> None:
+    """Only root may write to /proc of a process that others must not look into: one that joins namespaces."""
+    who = caller("user")
+    process, linux = who.bundle.spec["process"], who.bundle.spec["linux"]
+    process["oomScoreAdj"] = 217
+    who.write("sleep", "1000")
+    who.start()
+    assert who.ok("exec", "c", "cat", "/proc/self/oom_score_adj") == "217"
+    namespaces = f"/proc/{json.loads(who.ok('state', 'c'))['pid']}/ns"
+    paths = {"user": f"{namespaces}/user", "network": f"{namespaces}/net"}
+    linux["namespaces"] = [{**row, "path": paths.get(row["type"], "")} for row in linux["namespaces"]]
+    del linux["uidMappings"], linux["gidMappings"]
+    who.write("cat", "/proc/self/oom_score_adj")
+    try:
+        assert who.ok("run", "--bundle", str(who.bundle.path), "d") == "217"
+    finally:
+        who.run("delete", "--force", "d")
+
+
+def test_groups_of_root_stay_outside(caller: Callable[..., Caller]) -> None:
+    """An unprivileged user's container denies setgroups(2): root who looks after it leaves his groups behind before."""
+    who = caller("user")
+    who.bundle.spec["process"].pop("rlimits", None)
+    who.write("sleep", "1000")
+    who.start()
+    who.prefix = ["setpriv", "--groups=4,6,27"]
+    assert who.ok("exec", "c", "grep", "Groups", "/proc/self/status").split() == ["Groups:"]
