@@ -15,13 +15,12 @@ if TYPE_CHECKING:
     import signal as _signal
     from typing import Any
 
-    from libcontainer.remote import Reply, Result
+    from libcontainer.remote import Reply
 else:
     import _signal
 
 NULL_DEVICE = os.makedev(1, 3)
 F_DUPFD_CLOEXEC = 1030
-PR_SET_DUMPABLE = 4
 
 
 def reset_affinity(pid: int) -> None:
@@ -78,18 +77,6 @@ def check_open(fds: tuple[int, ...]) -> None:
 def is_null(fd: int) -> bool:
     info = os.fstat(fd)
     return stat.S_ISCHR(info.st_mode) and info.st_rdev == NULL_DEVICE
-
-
-def not_dumpable(channel: Channel) -> None:
-    """Processes of a namespace that we join must not ptrace us (CVE-2016-9962)."""
-    batch = Batch()
-    append_not_dumpable(batch)
-    channel.run(batch)
-
-
-def append_not_dumpable(batch: Batch) -> Result:
-    """The call of not_dumpable(). Again after each change of ids: then the kernel sets what fs.suid_dumpable says."""
-    return batch.call("prctl", sysnr.PRCTL, PR_SET_DUMPABLE, 0, 0, 0, 0, path="dumpable")
 
 
 def fetch(channel: Channel, number: int) -> int:

@@ -216,7 +216,7 @@ class _Exec:
     def _send_joins(self, channel: Channel, kinds: list[str]) -> Batch:
         """All namespaces at once by init's pidfd (Linux 5.8); mixed owners will need them one by one."""
         batch = Batch()
-        child.append_not_dumpable(batch)
+        namespaces.append_not_dumpable(batch)
         if not kinds:
             channel.send(batch)
             return batch
@@ -229,7 +229,7 @@ class _Exec:
             batch.call("setns", sysnr.SETNS, batch.local(pidfd), flags, path="namespaces of init")
             if self.userns:
                 namespaces.append_become_root(batch)
-                child.append_not_dumpable(batch)
+                namespaces.append_not_dumpable(batch)
             channel.send(batch)
         finally:
             os.close(pidfd)

@@ -246,7 +246,6 @@ def _maps_of(path: str) -> tuple[list[dict[str, int]], list[dict[str, int]]]:
     try:
         opened = namespaces.open_paths([("user", path)])
         try:
-            child.not_dumpable(channel)
             namespaces.join(channel, opened)
         finally:
             namespaces.close_all(opened)

@@ -146,7 +146,6 @@ class Creation:
             if score is not None:
                 child.write_oom_score(self.stage0, score)
             if opened:
-                child.not_dumpable(channel)
                 namespaces.join(channel, opened)
         finally:
             namespaces.close_all(opened)

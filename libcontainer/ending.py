@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 
-from libcontainer import child, environment, process_setup
+from libcontainer import environment, namespaces, process_setup
 from libcontainer.remote import ANY_ERROR, OP_DETACH, OP_EXEC, OP_SYNC, Batch, Channel
 
 TYPE_CHECKING = False
@@ -105,7 +105,7 @@ class Ending:
             batch, process, set_groups=self._set_groups, userns=self._userns, log=self._log
         )
         if self._joined:  # a filter that is in force may not let it
-            batch.tolerate(child.append_not_dumpable(batch), ANY_ERROR)
+            batch.tolerate(namespaces.append_not_dumpable(batch), ANY_ERROR)
         if self._late_apparmor:
             process_setup.apparmor(batch, self._late_apparmor, self._slots.proc)
         lookup = process_setup.Lookup(batch, process["args"][0], path)

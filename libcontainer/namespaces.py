@@ -6,7 +6,6 @@ import errno
 import os
 
 from libcontainer import sysnr
-from libcontainer.child import append_not_dumpable
 from libcontainer.errors import Error
 from libcontainer.remote import Batch, Channel, StepError
 from libcontainer.saved_config import NAMESPACES as RUNC_NAMES
@@ -14,6 +13,8 @@ from libcontainer.saved_config import NAMESPACES as RUNC_NAMES
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from libcontainer.remote import Result
 
 # linux/sched.h
 CLONE_NEWTIME = 0x00000080
@@ -25,6 +26,7 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 CLONE_INTO_CGROUP = 0x200000000
+PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 FLAGS = {
     "user": CLONE_NEWUSER,
@@ -82,6 +84,9 @@ def join(channel: Channel, opened: Sequence[tuple[str, int]]) -> None:
     namespace, becoming its root, then once more those that only that root may join. The mount namespace goes
     last of each round: after it paths and procfs are the container's.
     """
+    hide = Batch()
+    append_not_dumpable(hide)
+    channel.run(hide)
     rest = sorted(opened, key=lambda item: item[0] == "mount")
     user = [item for item in rest if item[0] == "user"]
     others = [item for item in rest if item[0] != "user"]
@@ -131,6 +136,12 @@ def become_root(channel: Channel) -> None:
     batch = Batch()
     append_become_root(batch)
     channel.run(batch)
+
+
+def append_not_dumpable(batch: Batch) -> Result:
+    """Processes that are in the namespaces already must not ptrace the one that joins (CVE-2016-9962). Again after each
+    change of ids: then the kernel sets what fs.suid_dumpable says."""
+    return batch.call("prctl", sysnr.PRCTL, PR_SET_DUMPABLE, 0, 0, 0, 0, path="dumpable")
 
 
 def append_leave_groups(batch: Batch) -> None:
