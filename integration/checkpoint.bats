@@ -57,6 +57,20 @@ running() { # with the null device as its stdio
 	[[ $(stat -c %i "$IMAGES/dump.log") == "$inode" && -s $IMAGES/dump.log ]]
 }
 
+@test "checkpoint: into a directory that is not empty, nothing is written or built on elsewhere" {
+	running
+	mkdir "$IMAGES" "$BATS_TEST_TMPDIR/elsewhere"
+	echo precious | tee "$BATS_TEST_TMPDIR/a" >"$BATS_TEST_TMPDIR/b"
+	ln -s ../a "$IMAGES/pages-1.img"
+	ln "$BATS_TEST_TMPDIR/b" "$IMAGES/core-1.img"
+	ln -s ../a "$IMAGES/dump.log"
+	mkfifo "$IMAGES/stats-dump"
+	ln -s ../elsewhere "$IMAGES/parent"
+	run_pyrunc -0 checkpoint --image-path "$IMAGES" "$CT"
+	[[ $(cat "$BATS_TEST_TMPDIR"/[ab]) == $'precious\nprecious' ]]
+	[[ -f $IMAGES/pages-1.img && -s $IMAGES/dump.log && -s $IMAGES/stats-dump && ! -L $IMAGES/parent ]]
+}
+
 @test "checkpoint: what it does not take" {
 	running
 	local line

@@ -335,6 +335,52 @@ kept too"
 	expect "criu failed: type RESTORE" "restore.log"
 }
 
+@test "restore: images that are links, pipes, or lead in a circle are refused before anything is done" {
+	counter
+	dumped
+	local aside="$BATS_TEST_TMPDIR/aside"
+	mv "$IMAGES/pages-1.img" "$aside"
+	ln -s /etc/passwd "$IMAGES/pages-1.img"
+	refused
+	expect "$IMAGES is no directory of checkpoint images: no regular files: 'pages-1.img'"
+	rm "$IMAGES/pages-1.img"
+	mkfifo "$IMAGES/pages-1.img"
+	refused
+	expect "no regular files: 'pages-1.img'"
+	mv "$aside" "$IMAGES/pages-1.img"
+	ln -s . "$IMAGES/parent"
+	refused
+	expect "lead back to where they come from"
+	[[ ! -e $IMAGES/restore.log ]]
+	rm "$IMAGES/parent"
+	restored
+	counts
+}
+
+@test "restore: nothing is written through what lies in the directory under CRIU's names" {
+	counter
+	dumped
+	echo precious >"$BATS_TEST_TMPDIR/precious"
+	ln -s ../precious "$IMAGES/restore.log"
+	ln "$BATS_TEST_TMPDIR/precious" "$IMAGES/stats-restore"
+	restored
+	counts
+	[[ $(cat "$BATS_TEST_TMPDIR/precious") == precious ]]
+	[[ -s $IMAGES/restore.log && -s $IMAGES/stats-restore ]]
+	run_pyrunc -0 delete -f "$CT"
+	rm "$IMAGES/restore.log"
+	mkfifo "$IMAGES/restore.log"
+	restored
+}
+
+@test "restore: names of descriptors that are none of CRIU's are passed over" {
+	counter
+	dumped
+	printf '["\\ud800pipe:[1]","pipe:[1]\\u0000","file[%s"]' "$(head -c 500000 /dev/zero | tr '\0' x)" >"$IMAGES/descriptors.json"
+	restored
+	counts
+}
+
 @test "restore: the id is taken" {
 	counter
 	dumped

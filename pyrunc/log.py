@@ -12,7 +12,7 @@ import sys
 import time
 
 from libcontainer.errors import SyscallError
-from pyrunc.options import quote
+from pyrunc.options import quote, visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Log:
         """The error that ends the command; on stderr too, where conmon and containerd look when the log fails them."""
         self("error", message)
         if self._named:
-            err(message + "\n")
+            err((visible(message, keep="\n\t") if os.isatty(2) else message) + "\n")
 
     def _plain_renderer(self) -> Renderer:
         return self._terminal if os.isatty(self._fd) else _text
@@ -73,7 +73,8 @@ class Log:
     def _terminal(self, level: str, message: str, fields: dict[str, object]) -> str:
         colour, name = _COLOURS.get(level, 31), level[:4].upper()
         seconds = int(time.monotonic() - self._started)
-        return f"\x1b[{colour}m{name}\x1b[0m[{seconds:04d}] {message:<44} {_extras(fields).lstrip()}".rstrip()
+        text = visible(message, keep="\n\t")  # a container has chosen names in it
+        return f"\x1b[{colour}m{name}\x1b[0m[{seconds:04d}] {text:<44} {_extras(fields).lstrip()}".rstrip()
 
 
 def out(text: str) -> None:
@@ -94,12 +95,20 @@ def err(text: str) -> None:
 
 def write(fd: int, text: str) -> None:
     """Write all of the text, to a non-blocking descriptor too."""
-    data = memoryview(text.encode("utf-8", "surrogateescape"))
+    data = memoryview(_encoded(text))
     while data:
         try:
             data = data[os.write(fd, data) :]
         except BlockingIOError:
             _wait_writable(fd)
+
+
+def _encoded(text: str) -> bytes:
+    """Bytes that are not UTF-8 as they were; what came from JSON may have worse."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
 
 
 def _open(path: str) -> int:

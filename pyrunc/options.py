@@ -307,6 +307,13 @@ def quote(text: str) -> str:
     return '"' + "".join(map(_escape, escaped)) + '"'
 
 
+def visible(text: str, keep: str = "") -> str:
+    """The text with everything escaped that a terminal obeys, or that changes how other text is read, but what is in `keep`."""
+    if text.isprintable():  # neither control nor format characters, such as those that turn the direction
+        return text
+    return "".join(character if character in keep else _escape(character) for character in text)
+
+
 def _escape(character: str) -> str:
     named = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(character)
     if named or character.isprintable():

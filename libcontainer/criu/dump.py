@@ -16,6 +16,7 @@ from libcontainer.criu import (
     images_dir,
     messages,
     mounts_sidecar,
+    regular,
     stdio,
     strangers,
 )
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from libcontainer.criu.progress import Progress
     from libcontainer.criu.rpc import Notification
 
+STATS_FILE = "stats-dump"
 MARKER = "checkpoint"  # in the container's directory while its images are all that is left of it
 
 
@@ -62,6 +64,8 @@ class Dump:
         was_frozen = self._container.cgroup.frozen()
         stall = STALL + self._options.timeout
         tick = self._progress.tick if self._progress.watched else None
+        images_dir.clear(self._images)
+        regular.clear(self._work, LOG_FILE, STATS_FILE)
         images_dir.admit(self._images, *images_dir.root_of(self._container.state.init_process_pid))
         try:
             with Session(pass_fds=(self._images, self._work), stall=stall, tick=tick) as self.session:

@@ -8,27 +8,29 @@ nothing is opened that is no regular file, and what is read in all is bounded.
 from __future__ import annotations
 
 import os
-import stat
 import sys
 
-from libcontainer.errors import Error, Unsupported
+from libcontainer.criu import chain, regular
+from libcontainer.errors import Error, SyscallError, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import ExitStack
-    from typing import Any, BinaryIO, Self
+    from typing import Any, BinaryIO
 
     Message = Any
 
 LARGEST_ENTRY = 16 << 20
 MOST_ENTRIES = 1 << 20  # of one file
 MOST_FILES = 1 << 20  # of one directory
-BUDGET = 256 << 20  # bytes read of one checkpoint, its parents included
-DEEPEST = 64  # parents of parents
+# Of one checkpoint, its parents included. Page maps are counted by themselves: they are long, and none is kept.
+BUDGET = 256 << 20  # bytes of them
+TEXT = 64 << 20  # bytes of everything else
+MOST_KEPT = 1 << 19  # entries of everything else
 
+PAGE_MAP = "PAGEMAP"
 _COMMON_MAGICS = (0x54564319, 0x55105940)  # IMG_COMMON_MAGIC, IMG_SERVICE_MAGIC: the file's own follows
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not keep us waiting
 _MISSING = (
     "reading checkpoint images needs the Python package pycriu, which comes with CRIU:"
     " install python3-pycriu (Debian, Ubuntu) or python3-criu (Fedora)"
@@ -59,7 +61,7 @@ class Pycriu:
 
     def classes(self, kind: str) -> tuple[Any, Any]:
         """Of the first entry, and of the others."""
-        if kind == "PAGEMAP":
+        if kind == PAGE_MAP:
             return self._messages.pagemap_head, self._messages.pagemap_entry
         payload = self._handlers[kind].payload
         return payload, payload
@@ -93,65 +95,52 @@ def _package_directories() -> Iterator[str]:
 
 
 class Allowance:
-    """How many bytes may still be read."""
+    """How much may still be read and kept."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("_kept", "_maps", "_text")
 
-    def __init__(self, size: int) -> None:
-        self._left = size
+    def __init__(self) -> None:
+        self._maps = BUDGET
+        self._text = TEXT
+        self._kept = MOST_KEPT
 
-    def take(self, name: str, size: int) -> None:
-        self._left -= size
-        if self._left < 0:
-            raise BadImage(f"{name}: the images describe more than the {BUDGET >> 20} MiB that are read")
+    def entry(self, name: str, kind: str, size: int) -> None:
+        """An entry of this size is about to be read."""
+        if kind == PAGE_MAP:
+            self._maps -= size
+        else:
+            self._kept -= 1
+            self._text -= size
+        self._check(name)
+
+    def again(self, name: str, text: str) -> None:
+        """A text of an entry is told once more."""
+        self._text -= len(text)
+        self._check(name)
+
+    def _check(self, name: str) -> None:
+        if min(self._maps, self._text, self._kept) < 0:
+            raise BadImage(f"{name}: the images describe more than is read of one checkpoint")
 
 
 class Images:
-    """A directory of images. `path` is as it was given, for messages only: all access is through a descriptor."""
+    """A directory of images. `path` is as it was given, for messages only: all access is through the descriptor `fd`."""
 
-    __slots__ = ("_allowance", "_fd", "_pycriu", "names", "path")
+    __slots__ = ("_pycriu", "allowance", "fd", "names", "path")
 
-    def __init__(self, path: str, pycriu: Pycriu, allowance: Allowance, *, below: int | None = None) -> None:
-        """Of a directory in that of the descriptor `below`, or in the working directory."""
+    def __init__(self, fd: int, path: str, pycriu: Pycriu, allowance: Allowance) -> None:
+        self.fd = fd
         self.path = path
         self._pycriu = pycriu
-        self._allowance = allowance
-        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=below)
+        self.allowance = allowance
         self.names = frozenset(self._list())
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-
     def _list(self) -> Iterator[str]:
-        with os.scandir(self._fd) as found:
+        with os.scandir(self.fd) as found:
             for number, entry in enumerate(found):
                 if number == MOST_FILES:
                     raise BadImage(f"{self.path} has more than {MOST_FILES} files")
                 yield entry.name
-
-    @property
-    def fd(self) -> int:
-        return self._fd
-
-    def identity(self) -> tuple[int, int]:
-        found = os.fstat(self._fd)
-        return found.st_dev, found.st_ino
-
-    def parent(self) -> str | None:
-        """Where the link to the images says that they go on; None if there is none."""
-        try:
-            return os.readlink("parent", dir_fd=self._fd)
-        except OSError:
-            return None
-
-    def open_parent(self) -> Images:
-        """CRIU's own restore follows this link; all others stay closed."""
-        found = Images("parent", self._pycriu, self._allowance, below=self._fd)
-        found.path = f"{self.path}/parent"
-        return found
 
     def numbers(self, prefix: str) -> list[int]:
         """The N of files PREFIX-N.img, in order."""
@@ -164,31 +153,40 @@ class Images:
 
     def _disk_usage(self, name: str) -> int:
         try:
-            return os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_blocks * 512
+            return os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_blocks * 512
         except FileNotFoundError:
             return 0
 
     def open(self, name: str) -> BinaryIO:
         """A regular file of the directory."""
         try:
-            fd = os.open(name, _READ, dir_fd=self._fd)
-        except OSError as err:
-            raise BadImage("unable to open image") from _named(err, name)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise BadImage(f"image {name} is no regular file")
-        return os.fdopen(fd, "rb")
+            return os.fdopen(regular.open_file(self.fd, name), "rb")
+        except SyscallError as err:
+            raise BadImage("unable to read the checkpoint") from err
 
     def entries(self, name: str, kind: str) -> Iterator[Message]:
         """The messages of a file, one at a time."""
         with self.open(name) as file:
-            left = os.fstat(file.fileno()).st_size
-            self._allowance.take(name, left)
             if _magic(file) != self._pycriu.magic(kind):
                 raise BadImage(f"image {name} does not begin as one of kind {kind} does")
             first, following = self._pycriu.classes(kind)
-            for number, data in enumerate(_chunks(file, name)):
+            for number, data in enumerate(self._chunks(file, name, kind)):
                 yield _parse(following if number else first, data, name, self._pycriu.errors)
+
+    def _chunks(self, file: BinaryIO, name: str, kind: str) -> Iterator[bytes]:
+        for _ in range(MOST_ENTRIES):
+            head = file.read(4)
+            if not head:
+                return
+            size = _number(head)
+            if size > LARGEST_ENTRY:
+                break
+            self.allowance.entry(name, kind, size + len(head))
+            data = file.read(size)
+            if len(head) < 4 or len(data) < size:
+                raise BadImage(f"image {name} ends in the middle of an entry")
+            yield data
+        raise BadImage(f"image {name} is larger than any that is believed")
 
     def only(self, name: str, kind: str) -> Message:
         """The message of a file that has one."""
@@ -200,10 +198,6 @@ class Images:
         return self._pycriu.file_system(number)
 
 
-def _named(err: OSError, name: str) -> OSError:
-    return OSError(err.errno, err.strerror, name)
-
-
 def _magic(file: BinaryIO) -> int:
     value = _number(file.read(4))
     return _number(file.read(4)) if value in _COMMON_MAGICS else value
@@ -211,21 +205,6 @@ def _magic(file: BinaryIO) -> int:
 
 def _number(data: bytes) -> int:
     return int.from_bytes(data, "little")
-
-
-def _chunks(file: BinaryIO, name: str) -> Iterator[bytes]:
-    for _ in range(MOST_ENTRIES):
-        head = file.read(4)
-        if not head:
-            return
-        size = _number(head)
-        if size > LARGEST_ENTRY:
-            break
-        data = file.read(size)
-        if len(head) < 4 or len(data) < size:
-            raise BadImage(f"image {name} ends in the middle of an entry")
-        yield data
-    raise BadImage(f"image {name} is larger than any that is believed")
 
 
 def _parse(message: Any, data: bytes, name: str, errors: tuple[type[Exception], ...]) -> Message:
@@ -245,17 +224,8 @@ def text(value: str | bytes) -> str:
 
 def open_chain(stack: ExitStack, path: str) -> list[Images]:
     """The images of a directory and what they build on, newest first; the stack closes them."""
-    pycriu, allowance = Pycriu(), Allowance(BUDGET)
-    found = [stack.enter_context(Images(path, pycriu, allowance))]
-    seen = {found[0].identity()}
-    while (target := found[-1].parent()) is not None:
-        if len(found) > DEEPEST:
-            raise BadImage(f"the chain of parents is longer than {DEEPEST}")
-        try:
-            found.append(stack.enter_context(found[-1].open_parent()))
-        except OSError as err:
-            raise BadImage(f"unable to open the parent images {target} of {found[-1].path}") from err
-        if found[-1].identity() in seen:
-            raise BadImage(f"the parent images {target} of {found[-2].path} lead back to where they come from")
-        seen.add(found[-1].identity())
-    return found
+    pycriu, allowance = Pycriu(), Allowance()
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    stack.callback(os.close, fd)
+    directories = [(fd, path), *chain.parents(stack, fd, path)]
+    return [Images(*directory, pycriu, allowance) for directory in directories]

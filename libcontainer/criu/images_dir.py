@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import ExitStack
 
+from libcontainer.criu import chain, regular
 from libcontainer.errors import Error, SyscallError
 
 DESCRIPTORS = "descriptors.json"
@@ -45,11 +47,28 @@ def check_relative(parent: str) -> str:
 
 
 def check_parent(images: int, parent: str) -> None:
-    """--parent-path must lead from the images to a directory."""
+    """--parent-path must lead from the images to others."""
     try:
-        os.close(os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=images))
+        found = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=images)
     except OSError as err:
         raise Error("invalid --parent-path") from SyscallError("stat", err.errno or 0, parent)
+    try:
+        check(found)
+    finally:
+        os.close(found)
+
+
+def check(images: int) -> None:
+    """Before CRIU reads images: all that have such a name are files, here and in the directories that these build on."""
+    path = os.readlink(f"/proc/self/fd/{images}")
+    with ExitStack() as stack:
+        for directory in [images, *(parent for parent, _ in chain.parents(stack, images, path))]:
+            regular.check_images(directory)
+
+
+def clear(images: int) -> None:
+    """Before CRIU writes images: nothing of an earlier checkpoint leads elsewhere, neither a name nor the link to a parent."""
+    regular.clear(images, chain.LINK, *(name for name in os.listdir(images) if name.endswith(regular.SUFFIX)))
 
 
 def check_reachable(images: int, parent: str, uid: int, gid: int) -> None:
@@ -109,12 +128,12 @@ def admit(images: int, uid: int, gid: int) -> None:
 def admit_files(images: int, gid: int) -> None:
     """Let it read the images too, where the umask of the dump has closed them."""
     for name in os.listdir(images):
-        if not name.endswith(".img"):
+        if not name.endswith(regular.SUFFIX):
             continue
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=images)
+        fd = regular.open_file(images, name)
         try:
             info = os.fstat(fd)
-            alone = stat.S_ISREG(info.st_mode) and info.st_nlink == 1  # not a file of the host under a name of CRIU's
+            alone = info.st_nlink == 1  # not a file of the host under a name of CRIU's
             if alone and not info.st_mode & stat.S_IROTH:
                 os.fchown(fd, -1, gid)
                 os.fchmod(fd, stat.S_IMODE(info.st_mode) | stat.S_IRGRP)
@@ -160,12 +179,4 @@ def write(images: int, name: str, content: bytes) -> None:
 
 def read(images: int, name: str) -> bytes:
     """A small file of the directory."""
-    try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=images)
-    except OSError as err:
-        raise SyscallError("open", err.errno or 0, name) from None
-    with open(fd, "rb") as file:
-        content = file.read(LARGEST_SIDECAR + 1)
-    if len(content) > LARGEST_SIDECAR:
-        raise Error(f"{name}: larger than {LARGEST_SIDECAR} bytes")
-    return content
+    return regular.read(images, name, LARGEST_SIDECAR)

@@ -10,7 +10,8 @@ import os
 import time
 from contextlib import ExitStack
 
-from libcontainer.criu import stats
+from libcontainer.criu import regular, stats
+from libcontainer.criu.chain import target_of
 from libcontainer.criu.images import BadImage, open_chain, text
 from libcontainer.criu.inspect_files import Files
 from libcontainer.criu.inspect_mounts import mounts
@@ -91,15 +92,10 @@ def _criu(logs: int, inventory: Message) -> dict[str, Any]:
 def _log_head(directory: int) -> dict[str, str]:
     """From lines like "(00.000086) Version: 4.2.1 (gitid 0)" and "(00.000095) Running on HOST Linux ..."."""
     try:
-        fd = os.open("dump.log", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-    except OSError:
+        with open(regular.open_file(directory, "dump.log"), "rb") as file:
+            lines = file.read(_HEAD).decode(errors="replace").splitlines()
+    except (Error, OSError):
         return {}
-    try:
-        lines = os.pread(fd, _HEAD, 0).decode(errors="replace").splitlines()
-    except OSError:
-        return {}
-    finally:
-        os.close(fd)
     pairs = [(key, line.partition(f") {key}")) for line in lines for key in ("Version", "Running on")]
     return {key: value.lstrip(": ") for key, (_, found, value) in pairs if found}
 
@@ -107,7 +103,7 @@ def _log_head(directory: int) -> dict[str, str]:
 def _parent(chain: Sequence[Images], depth: int) -> dict[str, Any]:
     images = chain[depth]
     return {
-        "directory": chain[depth - 1].parent(),
+        "directory": target_of(chain[depth - 1].fd),
         "size": images.size(),
         "timings": {"dump": stats.read(stats.DUMP, images.fd)},
         "processes": memory_only(images),

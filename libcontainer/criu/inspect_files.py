@@ -60,8 +60,13 @@ class Files:
     def of(self, pid: int) -> list[dict[str, Any]]:
         """The descriptors of a process."""
         ids = self._images.only(f"ids-{pid}.img", "IDS")
-        found = self._images.entries(f"fdinfo-{int(ids.files_id)}.img", "FDINFO")
-        return [{"fd": int(entry.fd), "id": int(entry.id), **self._describe(entry)} for entry in found]
+        image = f"fdinfo-{int(ids.files_id)}.img"
+        return [self._descriptor(image, entry) for entry in self._images.entries(image, "FDINFO")]
+
+    def _descriptor(self, image: str, entry: Message) -> dict[str, Any]:
+        found = {"fd": int(entry.fd), "id": int(entry.id), **self._describe(entry)}
+        self._images.allowance.again(image, found["name"])
+        return found
 
     def _describe(self, entry: Message) -> dict[str, Any]:
         file = self._by_id.get(int(entry.id))

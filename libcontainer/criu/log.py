@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 
+from libcontainer.criu import regular
+from libcontainer.errors import Error
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,8 +55,8 @@ class Line:
 def read(directory: int, name: str) -> list[str]:
     """The lines of a log in the work directory; none if there is none. The end of a long one."""
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
-    except OSError:
+        fd = regular.open_file(directory, name)
+    except (OSError, Error):
         return []
     with open(fd, "rb") as file:
         file.seek(max(os.fstat(fd).st_size - LARGEST, 0))

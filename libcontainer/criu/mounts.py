@@ -167,18 +167,19 @@ def _refuse(top: Mapping[str, MountInfo], chosen: Sequence[MountInfo], keys: Map
     for mountpoint in keys:
         if top[mountpoint].id not in ids:
             bad.append(f"{mountpoint!r}: a mount from the host is hidden there by one of the container's own; unmount one")
-        elif "]:" in mountpoint or "]:" in keys[mountpoint] or not _is_text(mountpoint + keys[mountpoint]):
+        elif not (is_name(mountpoint) and is_name(keys[mountpoint])):
             bad.append(f"{mountpoint!r}: CRIU cannot take such a name; mount it elsewhere")
     if bad:
         raise Error("cannot checkpoint mounts: " + "; ".join(bad))
 
 
-def _is_text(name: str) -> bool:
+def is_name(text: str) -> bool:
+    """Whether "mnt[PATH]:KEY" can hold it: as UTF-8 (protobuf), and so that CRIU finds its end."""
     try:
-        name.encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return bool(text) and "]:" not in text
 
 
 # -- a living container

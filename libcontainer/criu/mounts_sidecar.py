@@ -90,7 +90,7 @@ def _is_sealed(seal: str, sources: Mapping[str, str], root: str, bundle: str) ->
             key = file.read(KEY_SIZE)
     except FileNotFoundError:
         return False
-    return len(key) == KEY_SIZE and compare_digest(seal.encode(), _seal(key, sources, bundle).encode())
+    return len(key) == KEY_SIZE and seal.isascii() and compare_digest(seal, _seal(key, sources, bundle))
 
 
 def _seal(key: bytes, sources: Mapping[str, str], bundle: str) -> str:

@@ -7,7 +7,7 @@ cgroups by their place; --ext-mount says the rest. The rule of this file: pure; 
 from __future__ import annotations
 
 from libcontainer.criu.mountinfo import below, join, relative
-from libcontainer.criu.mounts import NULL
+from libcontainer.criu.mounts import NULL, is_name
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
@@ -84,6 +84,7 @@ def sources(
     """A source for each key in the images; Error names all for which there is none."""
     found: dict[str, Source] = {}
     unknown: dict[str, str] = {}
+    _refuse_names(mounts)
     for mount in mounts:
         if mount.key is None:
             continue
@@ -125,6 +126,14 @@ def _below_bind(key: str, host: Host) -> Source | None:
         return None
     nearest = max(above, key=len)
     return Source(key, mount=host.binds[nearest], rest=relative(key, nearest))
+
+
+def _refuse_names(mounts: Sequence[ImageMount]) -> None:
+    """A key must not end early, and go on as another's path."""
+    bad = [mount for mount in mounts if mount.key is not None and not is_name(mount.key)]
+    if bad:
+        words = "; ".join(f"{mount.mountpoint!r}: CRIU cannot take the name {mount.key!r}" for mount in bad)
+        raise Error(f"external mounts of the checkpoint: {words}")
 
 
 def _refuse(unknown: Mapping[str, str], hints: Mapping[str, str]) -> None:

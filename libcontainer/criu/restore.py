@@ -21,6 +21,7 @@ from libcontainer.criu import (
     mounts_sources,
     network,
     options,
+    regular,
     stdio,
 )
 from libcontainer.criu.failure import CriuFailed, explain
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 LOG_LEVEL = 4
 LOG_FILE = "restore.log"
+STATS_FILE = "stats-restore"
 # /proc/PID/ns names of those that restore joins by path (criu/namespaces.c, join_ns_add()); of the others CRIU makes new ones
 JOINED = {"user": "user", "ipc": "ipc", "uts": "uts", "time": "time", "mount": "mnt"}
 FIRST_FREE = 3
@@ -124,6 +126,7 @@ class Restore:
 
     def run(self, stage: Stage, host: Host, noted: Sidecar) -> None:
         """Do it; CriuFailed quotes the log."""
+        regular.clear(self._work, LOG_FILE, STATS_FILE)
         images = mounts_image.read(self._images)
         sources = mounts_sources.sources(images, host, self._options.ext_mounts, noted)
         try:

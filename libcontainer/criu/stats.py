@@ -7,15 +7,11 @@ microseconds, sizes are pages, and the names are CRIU's own; podman prints the s
 
 from __future__ import annotations
 
-import os
-import stat
 import struct
+from errno import ENOENT
 
-from libcontainer.errors import Error
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from libcontainer.criu import regular, wire
+from libcontainer.errors import Error, SyscallError
 
 DUMP, RESTORE = "dump", "restore"
 
@@ -41,30 +37,21 @@ _FIELDS = {
     },
     RESTORE: {1: "pages_compared", 2: "pages_skipped_cow", 3: "forking_time", 4: "restore_time", 5: "pages_restored"},
 }
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # protobuf's wire types
-
-
-class BadStats(Error):
-    """The file is not what CRIU writes."""
 
 
 def read(kind: str, directory: int) -> dict[str, int] | None:
     """What CRIU measured (`kind`: DUMP or RESTORE), from the directory of this descriptor; None if there is no file."""
     name = f"stats-{kind}"
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-    except FileNotFoundError:
+        data = regular.read(directory, name, _LARGEST)
+    except SyscallError as err:
+        if err.errno != ENOENT:
+            raise
         return None
-    except OSError as err:
-        raise BadStats(f"unable to read {name}") from err
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise BadStats(f"{name} is no regular file")
-        return decode(kind, os.pread(fd, _LARGEST, 0))
+        return decode(kind, data)
     except ValueError as err:
-        raise BadStats(f"{name} is damaged") from err
-    finally:
-        os.close(fd)
+        raise Error(f"{name} is damaged") from err
 
 
 def decode(kind: str, data: bytes) -> dict[str, int]:
@@ -75,43 +62,7 @@ def decode(kind: str, data: bytes) -> dict[str, int]:
     if 12 + length > len(data):
         raise ValueError("it is cut off")
     names = _FIELDS[kind]
-    entry = dict(_fields(data[12 : 12 + length])).get(_MEMBER[kind])
+    entry = dict(wire.fields(data[12 : 12 + length])).get(_MEMBER[kind])
     if not isinstance(entry, bytes):
         raise ValueError(f"it has no statistics of a {kind}")
-    return {names[number]: value for number, value in _fields(entry) if number in names and isinstance(value, int)}
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Number and value of each field of a message."""
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        value: int | bytes
-        if key & 7 == _VARINT:
-            value, at = _varint(data, at)
-        else:
-            length, at = _length(key & 7, data, at)
-            value, at = data[at : at + length], at + length
-        if at > len(data):
-            raise ValueError("it is cut off")
-        yield key >> 3, value
-
-
-def _length(wire_type: int, data: bytes, at: int) -> tuple[int, int]:
-    if wire_type == _BYTES:
-        return _varint(data, at)
-    if wire_type in (_FIXED32, _FIXED64):
-        return 4 if wire_type == _FIXED32 else 8, at
-    raise ValueError(f"wire type {wire_type}")
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 64, 7):
-        if at == len(data):
-            raise ValueError("it is cut off")
-        value |= (data[at] & 0x7F) << shift
-        at += 1
-        if not data[at - 1] & 0x80:
-            return value, at
-    raise ValueError("a number is too long")
+    return {names[number]: value for number, value in wire.fields(entry) if number in names and isinstance(value, int)}

@@ -8,6 +8,7 @@ container leads to, CRIU dumps only as an external one, named "file[MOUNT:INODE]
 from __future__ import annotations
 
 import os
+import re
 import stat
 
 from libcontainer.errors import Error
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from libcontainer.container import Container
 
+# The names that CRIU gives; what else a checkpoint has in their place is not told to it.
+_KEY = re.compile(r"pipe:\[\d{1,20}\]|(?:file|tty)\[[0-9a-f]{1,16}:[0-9a-f]{1,16}\]", re.ASCII)
 _FILES = (stat.S_IFREG, stat.S_IFIFO)
 _TERMINALS = (4, 5, *range(136, 144))  # tty and console, Unix98 slaves: Documentation/admin-guide/devices.txt
 
@@ -56,9 +59,9 @@ def inherit_keys(entry: str) -> list[str]:
     A file is looked for by its path first, of which CRIU drops the first letter, a slash (open_path() and collect_one_regfd()
     in criu/files-reg.c); only what it finds by its whole name must have the size that the file had.
     """
-    if is_external(entry):
-        return [entry[1:], entry]
-    return [entry] if "pipe:" in entry else []
+    if _KEY.fullmatch(entry) is None:
+        return []
+    return [entry[1:], entry] if is_external(entry) else [entry]
 
 
 def _host_files(pid: int, targets: list[str]) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from libcontainer import jsonfast
 from pyrunc.checkpoint_stats import checked_format, lines, size
 from pyrunc.log import out
+from pyrunc.options import visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -172,21 +173,11 @@ def _file(pid: int, file: Record) -> tuple[str, ...]:
 
 def table(rows: Sequence[tuple[str, ...]]) -> str:
     """Columns as wide as they must be, and nothing in them that a terminal obeys."""
-    shown = [tuple(map(visible, row)) for row in rows]
+    shown = [tuple(map(cell, row)) for row in rows]
     widths = [max(map(len, column)) + _PADDING for column in zip(*shown, strict=True)]
     return "".join("".join(map(str.ljust, row, widths)).rstrip() + "\n" for row in shown)
 
 
-def visible(text: str) -> str:
-    """The text with everything escaped that does not print, or that changes how other text is read; cut if it is long."""
-    cut = text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
-    return cut if cut.isascii() and cut.isprintable() else "".join(map(_visible, cut))
-
-
-def _visible(character: str) -> str:
-    if character.isprintable():  # neither control nor format characters, such as those that turn the direction
-        return character
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
-        return f"\\x{code - 0xDC00:02x}"
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+def cell(text: str) -> str:
+    """The text so that it may be shown; cut if it is long."""
+    return visible(text if len(text) <= _LONGEST else text[:_LONGEST] + "...")

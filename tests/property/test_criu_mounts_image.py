@@ -90,6 +90,47 @@ def test_what_takes_devices_and_directories_of_the_host_by_itself(tmp_path: Path
         os.close(images)
 
 
+VALUE = dict.fromkeys(NUMBERS, 1) | {"root": "/", "mountpoint": "/x", "source": "x", "options": ""}
+
+
+def test_a_checkpoint_of_more_mounts_than_there_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounts_image, "MOST", 3)
+    (tmp_path / "mountpoints-5.img").write_bytes(written([VALUE] * 2))
+    (tmp_path / "mountpoints-6.img").write_bytes(written([VALUE]))
+    images = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert len(mounts_image.read(images)) == 3
+        (tmp_path / "mountpoints-6.img").write_bytes(written([VALUE] * 2))
+        with pytest.raises(Error, match=r"mountpoints-6.img: the checkpoint has more than 3 mounts"):
+            mounts_image.read(images)
+    finally:
+        os.close(images)
+
+
+def test_the_files_of_a_checkpoint_are_bounded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = written([VALUE])
+    monkeypatch.setattr(mounts_image, "LARGEST", 2 * len(image))
+    for number in (1, 2):
+        (tmp_path / f"mountpoints-{number}.img").write_bytes(image)
+    images = os.open(tmp_path, os.O_RDONLY)
+    try:
+        mounts_image.read(images)
+        (tmp_path / "mountpoints-3.img").write_bytes(image)
+        with pytest.raises(Error, match="mountpoints-3.img"):
+            mounts_image.read(images)
+    finally:
+        os.close(images)
+
+
+@pytest.mark.parametrize("missing", ["fstype", "id", "parent", "flags", "root", "mountpoint"])
+def test_a_mount_that_is_none(missing: str) -> None:
+    value = {name: VALUE[name] for name in VALUE if name != missing}
+    with pytest.raises(ValueError, match="lacks what it must have"):
+        mounts_image.parse(written([value]))
+    with pytest.raises(ValueError, match="lacks what it must have"):
+        mounts_image.parse(HEAD + bytes(4))  # as all zeros read
+
+
 def test_a_type_by_name(tmp_path: Path) -> None:
     value = dict.fromkeys(NUMBERS, 1) | {"fstype": 16, "root": "/", "mountpoint": "/x", "source": "/dev/sda", "options": ""}
     (tmp_path / "mountpoints-5.img").write_bytes(written([value | {"fsname": "ext4"}]))

@@ -45,8 +45,8 @@ def test_a_deep_tree() -> None:
         ("plain", "plain"),
         ("Zürich 東京", "Zürich 東京"),
         ("\x1b]0;owned\x07", "\\x1b]0;owned\\x07"),
-        ("a\nb\rc\td", "a\\x0ab\\x0dc\\x09d"),
-        ("\x9b31m\x7f", "\\x9b31m\\x7f"),
+        ("a\nb\rc\td", "a\\nb\\rc\\td"),
+        ("\x9b31m\x7f", "\\u009b31m\\x7f"),
         ("\u202egnp.exe", "\\u202egnp.exe"),
         ("\U000e0041", "\\U000e0041"),
         (b"\xff".decode(errors="surrogateescape"), "\\xff"),
@@ -54,7 +54,7 @@ def test_a_deep_tree() -> None:
     ],
 )
 def test_nothing_that_a_terminal_obeys_is_shown(text: str, shown: str) -> None:
-    assert report.visible(text) == shown
+    assert report.cell(text) == shown
 
 
 def test_columns_are_as_wide_as_they_must_be() -> None:

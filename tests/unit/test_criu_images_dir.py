@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from libcontainer.criu import images_dir
+from libcontainer.criu import images_dir, stdio
 from libcontainer.errors import Error, SyscallError
 
 USER = 100_000
@@ -87,6 +87,21 @@ def descriptors(tmp_path: Path, content: bytes) -> list[str]:
 
 def test_descriptors_come_back(tmp_path: Path) -> None:
     assert descriptors(tmp_path, b'["/dev/null","pipe:[1]","file[1b:2a]"]') == ["/dev/null", "pipe:[1]", "file[1b:2a]"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "keys"),
+    [
+        ("pipe:[17]", ["pipe:[17]"]),
+        ("file[1b:2a]", ["ile[1b:2a]", "file[1b:2a]"]),
+        ("tty[8800:19]", ["ty[8800:19]", "tty[8800:19]"]),
+        *(("/dev/null", []), ("/a/pipe:[1]", []), ("pipe:[]", []), ("pipe:[1]\0", []), ("pipe:[1]\n", [])),
+        *(("pipe:[\u0663]", []), ("file[x:y]", []), ("file[1:2", []), ("pipe:[" + "1" * 100_000 + "]", [])),
+        ("\ud800pipe:[1]", []),
+    ],
+)
+def test_criu_is_told_names_of_its_own_alone(entry: str, keys: list[str]) -> None:
+    assert stdio.inherit_keys(entry) == keys
 
 
 HOSTILE = [b"", b"{}", b"[1]", b"[[]]", b"\xff", b"[" * 100_000, b'["' + b"x" * (1 << 20) + b'"]']

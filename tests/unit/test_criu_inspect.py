@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from libcontainer import Error
-from libcontainer.criu import images
+from libcontainer.criu import chain, images
 from libcontainer.criu.inspect import inspect
 from libcontainer.errors import Unsupported, describe
-from tests.images import PAGE, STATS, Maker, link_parent
+from tests.images import FOWN, PAGE, STATS, Maker, link_parent
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_a_chain_that_is_a_circle(checkpoint: Maker, tmp_path: Path) -> None:
 
 
 def test_a_chain_without_end(checkpoint: Maker, tmp_path: Path) -> None:
-    for number in range(images.DEEPEST + 1):
+    for number in range(chain.DEEPEST + 1):
         (tmp_path / f"{number}").mkdir()
         link_parent(tmp_path / f"{number}", f"../{number + 1}")
     link_parent(checkpoint.directory, "../0")
@@ -223,7 +223,7 @@ def test_nor_is_one_beside_the_images(checkpoint: Maker, name: str, tmp_path: Pa
 def test_a_fifo_does_not_keep_us_waiting(checkpoint: Maker) -> None:
     (checkpoint.directory / "files.img").unlink()
     os.mkfifo(checkpoint.directory / "files.img")
-    assert refusal(checkpoint) == "image files.img is no regular file"
+    assert refusal(checkpoint) == "files.img is no regular file"
 
 
 def test_the_wrong_kind_of_image(checkpoint: Maker) -> None:
@@ -244,9 +244,39 @@ def test_an_entry_that_says_it_is_huge(checkpoint: Maker) -> None:
     assert refusal(checkpoint) == "image pstree.img is larger than any that is believed"
 
 
-def test_a_file_that_is_huge(checkpoint: Maker) -> None:
-    os.truncate(checkpoint.directory / "pagemap-1.img", images.BUDGET + 1)
-    assert "more than the 256 MiB" in refusal(checkpoint)
+@pytest.mark.parametrize(
+    ("limit", "most", "image"),
+    [("MOST_KEPT", 9, "files.img"), ("TEXT", 300, "core-1.img"), ("BUDGET", 20, "pagemap-1.img")],
+)
+def test_no_more_is_read_than_is_allowed(
+    checkpoint: Maker, monkeypatch: pytest.MonkeyPatch, limit: str, most: int, image: str
+) -> None:
+    """A small file may stand for much: one of descriptors for those of many processes, a name for a thousand of them."""
+    monkeypatch.setattr(images, limit, most)
+    assert refusal(checkpoint).endswith("the images describe more than is read of one checkpoint")
+
+
+def test_one_file_of_descriptors_for_many_processes(checkpoint: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MOST_KEPT", 300)
+    look(checkpoint)
+    processes = [(pid, 0) for pid in range(1, 40)]
+    checkpoint.tree(*processes)
+    for pid, _ in processes[2:]:
+        for image in ("core", "ids", "fs", "mm", "pagemap"):
+            os.link(checkpoint.directory / f"{image}-1.img", checkpoint.directory / f"{image}-{pid}.img")
+    assert "describe more than is read" in refusal(checkpoint)
+
+
+def test_one_long_name_for_many_descriptors(checkpoint: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "TEXT", 1 << 16)
+    name = "/" + "x" * 20_000
+    reg = {"id": 1, "flags": 2, "pos": 0, "fown": FOWN, "name": name}
+    checkpoint.write("files.img", "FILES", {"type": "REG", "id": 1, "reg": reg})
+    checkpoint.write("fdinfo-1.img", "FDINFO", {"id": 1, "flags": 0, "type": "REG", "fd": 0})
+    assert look(checkpoint)["processes"][0]["files"][0]["name"] == name
+    found = ({"id": 1, "flags": 0, "type": "REG", "fd": fd} for fd in range(9))
+    checkpoint.write("fdinfo-1.img", "FDINFO", *found)
+    assert "fdinfo-1.img: the images describe more" in refusal(checkpoint)
 
 
 def test_a_log_of_one_endless_line(checkpoint: Maker) -> None:

@@ -71,6 +71,14 @@ def test_another_bundle_host_or_text_is_not_believed(images: int, root: str, tmp
     assert not mounts_sidecar.read(images, root, "/b").trusted
 
 
+@pytest.mark.parametrize("seal", ["", "\ud800", "\u00e9", "0" * 128])
+def test_a_seal_that_is_none(images: int, root: str, tmp_path: Path, seal: str) -> None:
+    mounts_sidecar.write(images, SOURCES, root, "/b")
+    document = {"sources": SOURCES, "seal": seal}
+    (tmp_path / "images" / mounts_sidecar.NAME).write_text(json.dumps(document))
+    assert not mounts_sidecar.read(images, root, "/b").trusted
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"sources": [], "seal": ""}', '{"sources": {"a": 1}, "seal": ""}', "[" * 5000, "\xff"]
 )

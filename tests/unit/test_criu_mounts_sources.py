@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from libcontainer.criu import mounts_sources
@@ -15,9 +17,10 @@ NOTHING = Sidecar({}, trusted=False)
 
 
 def image(mountpoint: str, key: str | None, *, shared: int = 0, master: int = 0, root: str = "/") -> ImageMount:
-    fields: dict[int, int | bytes] = {2: 1, 4: 0, 6: root.encode(), 7: mountpoint.encode(), 10: shared, 11: master}
+    fields: dict[int, int | bytes] = {1: 1, 2: 1, 4: 0, 5: 0, 10: shared, 11: master}
+    fields |= {6: root.encode(), 7: mountpoint.encode()}
     if key is not None:
-        fields[18] = key.encode()
+        fields[18] = os.fsencode(key)
     return ImageMount(fields)
 
 
@@ -72,10 +75,17 @@ def test_nothing_is_taken_from_below_one_that_is_not_recursive() -> None:
         find(image("/a/b", "/a/b"), host=Host(binds={"/a": bind("/a", "/srv/a", "bind")}))
 
 
-@pytest.mark.parametrize("key", ["/etc", "/data/../etc", "", "/", "..", "/dev/sda"])
+@pytest.mark.parametrize("key", ["/etc", "/data/../etc", "/", "..", "/dev/sda"])
 def test_images_do_not_choose(key: str) -> None:
     with pytest.raises(Error, match="config.json has no bind mount for it"):
         find(image("/x", key), host=Host(binds={"/data": bind("/data", "/srv/data", "bind")}))
+
+
+@pytest.mark.parametrize("key", ["", "/data/x]:/srv/data/]:", b"/data/\xff".decode(errors="surrogateescape")])
+def test_a_name_that_criu_would_read_as_another_is_refused(key: str) -> None:
+    """It takes "mnt[KEY]:PATH" apart at the first "]:"; what follows in the key would be a path of the images' choice."""
+    with pytest.raises(Error, match="CRIU cannot take the name"):
+        find(image("/x", key), host=Host(binds={"/data": bind("/data", "/srv/data", "rbind")}))
 
 
 def test_all_that_is_unknown_is_told_with_what_it_was() -> None:

@@ -104,6 +104,25 @@ def test_text_on_a_terminal() -> None:
     assert re.fullmatch(r"\x1b\[31mERRO\x1b\[0m\[\d{4}\] went wrong {34} code=7\r\n", shown)
 
 
+def test_names_that_a_container_has_chosen_do_not_obey_on_a_terminal() -> None:
+    master, slave = os.openpty()
+    log = Log()
+    log.configure(os.ttyname(slave), "text", debug=False)
+    log("error", "no file /a\x1b]0;owned\x07\u202e\nsecond line")
+    os.close(slave)
+    shown = os.read(master, 4096).decode()
+    os.close(master)
+    assert "no file /a\\x1b]0;owned\\x07\\u202e\r\nsecond line" in shown
+
+
+def test_half_a_character_from_json_is_written_somehow(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    log = Log()
+    log.configure(str(tmp_path / "log"), "json", debug=False)
+    log.fatal("half \ud800")
+    assert "half \\ud800" in capfd.readouterr().err
+    assert '"half \\ud800"' in (tmp_path / "log").read_text()
+
+
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     log = Log()
     with pytest.raises(ValueError, match="^invalid log-format: xml$"):

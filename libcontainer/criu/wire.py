@@ -1,0 +1,53 @@
+"""The wire format of protobuf, for the few fields that are read without its library. Pure.
+
+Where a message comes from is not known here: whatever its bytes are, it is decoded within their length, or ValueError.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_FIXED = {_FIXED64: 8, _FIXED32: 4}
+_LONGEST = 10  # bytes of a number
+_WORD = (1 << 64) - 1
+
+
+def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Number and value of each field."""
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        kind = tag & 7
+        if kind == _VARINT:
+            value, at = _varint(message, at)
+            yield tag >> 3, value
+            continue
+        size, at = _size(kind, message, at)
+        if at + size > len(message):
+            raise ValueError("it is cut off")
+        yield tag >> 3, message[at : at + size]
+        at += size
+
+
+def _size(kind: int, message: bytes, at: int) -> tuple[int, int]:
+    if kind == _BYTES:
+        return _varint(message, at)
+    if kind in _FIXED:
+        return _FIXED[kind], at
+    raise ValueError(f"a field has the unknown wire type {kind}")
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(_LONGEST):
+        if at >= len(message):
+            raise ValueError("it is cut off")
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << (7 * shift)
+        if byte < 0x80:
+            return value & _WORD, at
+    raise ValueError("a number is too long")
