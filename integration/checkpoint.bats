@@ -108,9 +108,9 @@ running() { # with the null device as its stdio
 }
 
 @test "checkpoint: a failure says why in one line, quotes the log, and changes nothing" {
-	script 'exec 3<>/one; ln /one /two; rm /one; while :; do sleep 1; done'
+	script 'exec 3<>/one; ln /one /two; rm /one; touch /tmp/ready; while :; do sleep 1; done'
 	running
-	sleep 0.3
+	wait_for test -e rootfs/tmp/ready
 	run_pyrunc -1 --log "$BATS_TEST_TMPDIR/log" --log-format json checkpoint --image-path "$IMAGES" "$CT"
 	[[ ${#lines[@]} -eq 1 && ${lines[0]} == *"the container has deleted files open: use --link-remap"*"(log file: $IMAGES/dump.log)"* ]]
 	jq -se 'map(select(.level == "warning")) | length > 2 and (.[0].msg | startswith("--- Quoting"))' "$BATS_TEST_TMPDIR/log"

@@ -22,6 +22,15 @@ lines_of() { # lines_of TYPE COUNT: at least that many events
 	(($(jq -c "select(.type == \"$1\")" "$EVENTS" | wc -l) >= $2))
 }
 
+watching() { # a stream that has begun: what happens from now on is seen
+	stream --interval 200ms
+	wait_for lines_of stats 1
+}
+
+throttled() { # more than three times
+	pyrunc events --stats "$CT" | jq -e '.data.cpu.throttling.throttledPeriods > 3'
+}
+
 @test "events: --stats has all that runc's has" {
 	edit '.linux.resources.memory.limit = 33554432 | .linux.resources.pids.limit = 20'
 	start_sleeper
@@ -49,7 +58,7 @@ lines_of() { # lines_of TYPE COUNT: at least that many events
 	edit '.linux.resources.cpu = {"quota": 5000, "period": 50000}'
 	script 'while :; do :; done'
 	run_detached -0 run -d "$CT"
-	sleep 1
+	wait_for throttled
 	run_pyrunc -0 events --stats "$CT"
 	jq -e '.data.cpu.throttling | .throttledPeriods > 3 and .throttledTime > 0 and .periods >= .throttledPeriods' <<<"$output"
 }
@@ -75,11 +84,12 @@ lines_of() { # lines_of TYPE COUNT: at least that many events
 
 @test "events: out of memory, when a limit kills" {
 	edit '.linux.resources.memory = {limit: 20971520, swap: 20971520}'
-	script 'sleep 1; x=$(dd if=/dev/zero bs=1M count=100 2>/dev/null | tr "\0" x); sleep 100'
+	script 'until [ -e /tmp/go ]; do sleep 0.1; done; dd if=/dev/zero of=/dev/null bs=100M count=1; sleep 100'
 	run_detached -0 run -d "$CT"
-	stream --interval 100s
+	watching
+	touch rootfs/tmp/go
 	wait_for lines_of oom 1
-	jq -e --arg id "$CT" '. == {type: "oom", id: $id}' "$EVENTS"
+	jq -se --arg id "$CT" 'map(select(.type == "oom"))[0] == {type: "oom", id: $id}' "$EVENTS"
 	run_pyrunc -0 delete -f "$CT"
 	stream_ends
 }
@@ -88,7 +98,7 @@ lines_of() { # lines_of TYPE COUNT: at least that many events
 	edit '.linux.resources.memory = {limit: 20971520, swap: 20971520}'
 	edit '.process.args = ["sleep", "1000"]' # who asks for memory while another is killed for it may be next
 	run_detached -0 run -d "$CT"
-	stream --interval 100s
+	watching
 	run_pyrunc -137 exec "$CT" dd if=/dev/zero of=/dev/null bs=100M count=1
 	wait_for lines_of oom 1
 	expect_state "$CT" running

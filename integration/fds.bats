@@ -63,7 +63,7 @@ with_listen() {
 }
 
 @test "fds: closed stdio does no harm" {
-	script 'echo inside; sleep 1'
+	script 'echo inside; sleep 100'
 	"$PYRUNC" --root "$ROOT" run -d "$CT" <&- >&- 2>&- 3>&-
 	wait_for_state "$CT" running
 }

@@ -16,10 +16,14 @@ counter() {
 	script 'i=0; while :; do i=$((i + 1)); echo $i >>/count; sleep 0.1; done'
 }
 
+ready() { # what runs has counted, or says so
+	[[ -s rootfs/count || -e rootfs/tmp/ready ]]
+}
+
 # dumped [CHECKPOINT-ARGS]: the images of $CT, which is gone.
 dumped() {
 	"$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >/dev/null 2>&1
-	sleep 0.4
+	wait_for ready
 	run_pyrunc -0 checkpoint --image-path "$IMAGES" "$@" "$CT"
 	nothing_left "$CT"
 }
@@ -216,7 +220,7 @@ capable() { # capable NUMBER: of a capability
 @test "restore: environment, directory, user and hostname" {
 	capable 24 || skip "no CAP_SYS_RESOURCE: CRIU cannot dump processes of other users"
 	edit '.process.user = {uid: 1000, gid: 1000, additionalGids: [50]} | .process.env += ["KEPT=yes"] | .hostname = "kept"'
-	script 'cd /tmp; while :; do sleep 0.1; done'
+	script 'cd /tmp; touch ready; while :; do sleep 0.1; done'
 	dumped
 	restored
 	local pid
@@ -230,7 +234,7 @@ capable() { # capable NUMBER: of a capability
 
 @test "restore: content of the container's own file systems" {
 	add_mount /scratch tmpfs tmpfs size=1m
-	script 'echo kept >/dev/shm/a; echo kept too >/scratch/b; touch /ready; while :; do sleep 0.1; done'
+	script 'echo kept >/dev/shm/a; echo kept too >/scratch/b; touch /tmp/ready; while :; do sleep 0.1; done'
 	dumped
 	restored
 	inside cat /dev/shm/a /scratch/b

@@ -52,14 +52,16 @@ load helpers
 
 @test "state: an init that is a zombie is stopped" {
 	# The sleeping parent does not reap its orphaned child.
-	script 'sleep 0.3'
+	script 'until [ -e /tmp/go ]; do sleep 0.05; done'
 	(
 		"$PYRUNC" --root "$ROOT" run -d --pid-file pid "$CT" </dev/null >/dev/null 2>&1 3>&-
-		exec sleep 5
+		exec sleep 100 3>&-
 	) &
 	local keeper=$!
 	wait_for_state "$CT" running
+	touch rootfs/tmp/go
 	wait_for_state "$CT" stopped
+	grep -q '^State:.Z' "/proc/$(cat pid)/status"
 	kill "$keeper"
 }
 

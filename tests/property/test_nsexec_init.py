@@ -7,7 +7,7 @@ import signal
 import struct
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libcontainer import sysnr
@@ -31,7 +31,7 @@ from libcontainer.remote import (
 from tests.init_process import REPLY, REQUEST, Init, call, request
 
 pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
-PATIENT = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+SOME = settings(max_examples=60)
 ORDERLY = (0, 1, 255, -signal.SIGPIPE)
 # Calls that harm nobody, whatever their arguments.
 HARMLESS = [sysnr.UMASK, sysnr.LSEEK, sysnr.SETNS, 0xFFFFFFFF]
@@ -57,13 +57,13 @@ def orderly(requests: bytes) -> bytes:
     return answered
 
 
-@PATIENT
+@SOME
 @given(st.binary(max_size=200))
 def test_noise(noise: bytes) -> None:
     orderly(noise)
 
 
-@PATIENT
+@SOME
 @given(st.binary(max_size=300), st.tuples(*[near] * 7))
 def test_heads_around_noise(payload: bytes, head: tuple[int, ...]) -> None:
     orderly(REQUEST.pack(len(payload), *head) + payload)
@@ -103,7 +103,7 @@ def requests(draw: st.DrawFn) -> bytes:
     )
 
 
-@PATIENT
+@SOME
 @given(st.lists(requests(), max_size=4))
 def test_well_formed_nonsense(sent: list[bytes]) -> None:
     orderly(b"".join(sent))
@@ -122,7 +122,7 @@ def expected_results(sequence: list[tuple[str, int]]) -> list[int]:
     return results
 
 
-@PATIENT
+@SOME
 @given(
     st.lists(
         st.one_of(

@@ -157,7 +157,7 @@ INTERESTING = sorted(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(profiles(), st.lists(SIX_WORDS, min_size=1, max_size=4))
 def test_x86_64_gets_what_the_profile_says(profile: Entry, words: list[tuple[int, ...]]) -> None:
     program = program_of(profile)
@@ -169,7 +169,7 @@ def test_x86_64_gets_what_the_profile_says(profile: Entry, words: list[tuple[int
             assert bpf.run(program, bpf.X86_64, number, arguments) == wanted, (number, arguments)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(profiles(most_conditions=0))
 def test_the_second_architecture_has_its_own_numbers(profile: Entry) -> None:
     profile["architectures"] = ["SCMP_ARCH_X86"]
@@ -179,13 +179,13 @@ def test_the_second_architecture_has_its_own_numbers(profile: Entry) -> None:
         assert bpf.run(program, bpf.X86, number) == expected(profile, 1, number, ())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(profiles())
 def test_an_architecture_outside_the_profile_is_killed(profile: Entry) -> None:
     assert bpf.run(program_of(profile), bpf.AARCH64, 1) == bpf.KILL
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(profiles(most_conditions=1))
 def test_a_binary_tree_changes_speed_only(profile: Entry) -> None:
     linear = program_of(profile)

@@ -55,19 +55,19 @@ def respelled(node: Any, document: Any) -> Any:
     return document
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(SPECS)
 def test_what_fits_comes_back_as_it_is(document: Any) -> None:
     assert spec.normalize(document) == document
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(SPECS)
 def test_the_case_of_names_does_not_matter(document: Any) -> None:
     assert spec.normalize(respelled(SPEC, document)) == document
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(nonsense(SPEC))
 def test_nonsense_is_refused_with_a_path_or_read(document: Any) -> None:
     try:
@@ -77,7 +77,7 @@ def test_nonsense_is_refused_with_a_path_or_read(document: Any) -> None:
     assert spec.normalize(read) == read
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(SPECS)
 def test_rules_raise_nothing_but_our_errors(document: Any) -> None:
     """Empty objects, empty strings, numbers at the edge: no rule may stumble over them."""

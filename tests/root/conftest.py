@@ -152,7 +152,7 @@ class Sandbox:
         bundle.write()
         return bundle
 
-    def leaks(self, within: float = 2.0) -> list[str]:
+    def leaks(self, within: float = 5.0) -> list[str]:
         """What is left of the sandbox's containers, looked for until it is gone or the time is up."""
         end = time.monotonic() + within
         while (found := self._found()) and time.monotonic() < end:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.root import engine_cell
+from tests.root.conftest import wait_until
 from tests.root.engine_cell import Cell, Engine, Result
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.root, pytest.mark.engines]
 
 SLEEP = ("sleep", "1000")
+# Engines give the size after the program has begun, and complain when it has ended by then.
+SIZE = 'until [ -n "$(stty size 2>/dev/null)" ]; do sleep 0.1; done; stty size'
 NO_CAPS = "CapEff:\t0000000000000000\nCapBnd:\t0000000000000000"
 NO_MKDIR = {
     "defaultAction": "SCMP_ACT_ALLOW",
@@ -101,9 +104,9 @@ def test_podman_stdin_and_much_output(podman: Engine) -> None:
 
 
 def test_podman_terminal(podman: Engine, box: Engine) -> None:
-    result = podman.on_terminal("run", "--network=none", "--rm", "-it", "box", "sh", "-c", "tty; sleep 0.5; stty size")
+    result = podman.on_terminal("run", "--network=none", "--rm", "-it", "box", "sh", "-c", f"tty; {SIZE}")
     assert lines(result) == ["/dev/pts/0", "33 99"]
-    result = box.on_terminal("exec", "-it", "box", "sh", "-c", "tty; sleep 0.5; stty size; exit 3")
+    result = box.on_terminal("exec", "-it", "box", "sh", "-c", f"tty; {SIZE}; exit 3")
     assert (lines(result)[-1], result.status) == ("33 99", 3)
 
 
@@ -278,7 +281,7 @@ def test_ctr_statuses(ctr: Engine) -> None:
 def test_ctr_terminal(ctr: Engine) -> None:
     root = str(ctr.cell.directory / "image")
     args = ("run", "--rm", "-t", f"--runc-binary={ctr.cell.runtime}", "--env=PATH=/bin", "--rootfs", root, "one")
-    result = ctr.on_terminal(*args, "sh", "-c", "tty; sleep 0.5; stty size")
+    result = ctr.on_terminal(*args, "sh", "-c", f"tty; {SIZE}")
     assert lines(result) == ["/dev/pts/0", "33 99"]
 
 
@@ -288,8 +291,8 @@ def test_ctr_exec(task: Engine) -> None:
     assert task.ok("task", "exec", "--exec-id=3", "--user=1000", "task", "id", "-u") == "1000"
     missing = task("task", "exec", "--exec-id=4", "task", "missing")
     assert "OCI runtime exec failed: exec failed: unable to start container process" in missing.output
-    terminal = task.on_terminal("task", "exec", "--exec-id=5", "-t", "task", "tty")
-    assert lines(terminal)[0] == "/dev/pts/0"
+    terminal = task.on_terminal("task", "exec", "--exec-id=5", "-t", "task", "sh", "-c", f"tty; {SIZE}")
+    assert lines(terminal) == ["/dev/pts/0", "33 99"]
 
 
 def test_ctr_kill(task: Engine) -> None:
@@ -321,10 +324,11 @@ def test_ctr_shared_pid_namespace(ctr: Engine) -> None:
     """containerd kills the rest itself once init has ended: `kill --all` of a stopped container."""
     options = ("--rm", "--with-ns=pid:/proc/self/ns/pid")
     assert ctr_run(ctr, "one", "sh", "-c", "sleep 1234 & exit 3", options=options).status == 3
-    assert "sleep 1234" not in ctr.cell.run(["ps", "ax"], {}).output
+    wait_until(lambda: "sleep 1234" not in ctr.cell.run(["ps", "ax"], {}).output)
 
 
 def test_ctr_leaves_nothing(ctr: Engine) -> None:
+    assert ctr_run(ctr, "last", "true", options=("--rm",)).status == 0
     assert ctr.ok("task", "ls", "--quiet") == ""
     assert ctr.cell.run(["ls", f"/run/containerd/runc/{ctr.cell.name}"], {}).output == ""
 
@@ -376,10 +380,10 @@ def test_docker_info(docker: Engine) -> None:
 
 
 def test_docker_terminal(docker: Engine, whale: Engine) -> None:
-    result = docker.on_terminal("run", "--runtime=pyrunc", "--rm", "-it", "box", "sh", "-c", "tty; sleep 0.5; stty size")
+    result = docker.on_terminal("run", "--runtime=pyrunc", "--rm", "-it", "box", "sh", "-c", f"tty; {SIZE}")
     assert lines(result) == ["/dev/pts/0", "33 99"]
-    result = whale.on_terminal("exec", "-it", "whale", "sh", "-c", "tty; exit 3")
-    assert (lines(result), result.status) == (["/dev/pts/0"], 3)
+    result = whale.on_terminal("exec", "-it", "whale", "sh", "-c", f"tty; {SIZE}; exit 3")
+    assert (lines(result), result.status) == (["/dev/pts/0", "33 99"], 3)
 
 
 def test_docker_exec(whale: Engine) -> None:
@@ -465,5 +469,6 @@ def test_docker_many_at_once(docker: Engine) -> None:
 
 
 def test_docker_leaves_nothing(docker: Engine) -> None:
+    assert docker_run(docker, "--rm", "box", "true").status == 0
     assert docker.ok("ps", "--all", "--quiet") == ""
     assert docker.cell.run(["ls", str(docker.cell.directory / "docker/exec/runtime-runc/moby")], {}).output == ""

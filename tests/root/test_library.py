@@ -495,8 +495,8 @@ def test_one_of_many_that_start_it_wins(lab: Laboratory) -> None:
 
 def test_a_container_that_was_killed_before_its_start(lab: Laboratory) -> None:
     container = lab.make("exec sleep 100")
-    threading.Timer(0.2, os.kill, (container.pid, signal.SIGSTOP)).start()
-    time.sleep(0.4)
+    os.kill(container.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, container.pid, os.WSTOPPED | os.WNOWAIT)
     threading.Timer(0.2, os.kill, (container.pid, signal.SIGKILL)).start()
     with pytest.raises(Error, match="exec fifo is empty"):
         container.start()

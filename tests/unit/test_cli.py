@@ -919,7 +919,9 @@ def test_attend_breaks_the_pipe_when_our_reader_is_gone(deadline: None) -> None:
 
 def test_attend_can_be_told_not_to_wait_for_a_reader(deadline: None) -> None:
     with attended("exec head -c 1000000 /dev/zero") as process:
-        time.sleep(0.5)  # our stdout, which nobody reads, is full
+        assert process.stdout is not None
+        os.read(process.stdout.fileno(), 1)  # it has begun
+        time.sleep(0.5)  # our stdout, which nobody reads any more, is full
         process.send_signal(signal.SIGTERM)  # ends the child; its output still waits
         time.sleep(0.5)
         assert process.poll() is None
