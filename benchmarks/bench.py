@@ -349,7 +349,7 @@ def hugetlb_for_crun() -> Iterator[None]:
     try:
         lent = subprocess.run(["mount", "-t", "cgroup", "-o", "hugetlb", "cgroup", HUGETLB], capture_output=True)
         if lent.returncode != 0:
-            raise SystemExit("bench: cgroups of cgroup v2 use the hugetlb controller, which crun needs on v1: end what is in them")
+            raise SystemExit("bench: cgroup v2 uses the hugetlb controller, which crun needs on v1: end what is in its cgroups")
         try:
             yield
         finally:
