@@ -401,6 +401,7 @@ class _Exec:
             self.slots,
             passed=len(self.stdio),
             keyring=None if self.saved.no_new_keyring else self.container.id,
+            new_keyring=False,
             seccomp=self._filter(),
             userns=self.userns,
             joined=True,

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 
 from libcontainer import environment, namespaces, process_setup
-from libcontainer.remote import ANY_ERROR, OP_DETACH, OP_EXEC, OP_SYNC, Batch, Channel
+from libcontainer.errors import Error
+from libcontainer.remote import ANY_ERROR, OP_DETACH, OP_EXEC, OP_SYNC, Batch, Channel, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +32,9 @@ class Ending:
     """The end of one process.
 
     `passed` descriptors stay open; `joined`: the process is where others are, and may look at it; `keyring` names the
-    session keyring (None: keep the caller's); `hand_over` gets the number that the seccomp listener has in the process;
-    `late_apparmor` is a profile that is set after capabilities have been dropped, as exec does.
+    session keyring (None: keep the caller's), `new_keyring` says that it is not init's; `hand_over` gets the number that
+    the seccomp listener has in the process; `late_apparmor` is a profile that is set after capabilities have been dropped,
+    as exec does.
     """
 
     __slots__ = (
@@ -41,6 +43,7 @@ class Ending:
         "_keyring",
         "_late_apparmor",
         "_log",
+        "_new_keyring",
         "_passed",
         "_process",
         "_seccomp",
@@ -62,6 +65,7 @@ class Ending:
         set_groups: bool,
         hand_over: Callable[[int], None],
         log: Callable[..., None],
+        new_keyring: bool = True,
         late_apparmor: str | None = None,
     ) -> None:
         self._process = process
@@ -74,11 +78,17 @@ class Ending:
         self._set_groups = set_groups
         self._hand_over = hand_over
         self._log = log
+        self._new_keyring = new_keyring
         self._late_apparmor = late_apparmor
 
     def run(self, channel: Channel, append: Callable[[Batch, dict[str, Any]], None] | None = None) -> None:
         """Do it; `append` adds to the last batch, before execve. Nobody answers that batch."""
-        path = self._credentials(channel)
+        try:
+            path = self._credentials(channel)
+        except StepError as err:
+            if words := process_setup.keyring_refused(err):
+                raise Error(words) from err
+            raise
         if self._seccomp and self._process.get("noNewPrivileges"):
             channel.run(self._load_seccomp(channel, Batch(), self._seccomp))
         batch = Batch()
@@ -96,7 +106,7 @@ class Ending:
         batch = Batch()
         _close_finished(batch, self._slots)
         if self._keyring is not None:
-            process_setup.session_keyring(batch, self._keyring, process, self._slots.proc)
+            process_setup.session_keyring(batch, self._keyring, process, self._slots.proc, new=self._new_keyring)
         if process.get("selinuxLabel"):
             process_setup.selinux(batch, process["selinuxLabel"], self._slots.proc)
         if self._seccomp and not process.get("noNewPrivileges"):

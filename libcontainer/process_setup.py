@@ -33,8 +33,9 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 # linux/keyctl.h
 KEYCTL_JOIN_SESSION_KEYRING = 1
 KEYCTL_SETPERM = 5
-KEYCTL_DESCRIBE = 6
-KEY_USR_SEARCH_POSSESSOR = 0x08000000
+KEY_SPEC_PROCESS_KEYRING = -2
+KEY_USR_SEARCH = 0x080000
+KEYRING_PERMISSIONS = 0x3F130000  # as those of a new session keyring: all to the possessor, VIEW, READ and LINK to the user
 # linux/capability.h
 CAPABILITY_VERSION_3 = 0x20080522
 SECCOMP_SET_MODE_FILTER = 1
@@ -44,18 +45,57 @@ DEFAULT_UMASK = 0o022
 AT_EACCESS = 0x200
 
 
-def session_keyring(batch: Batch, container_id: str, process: dict[str, Any], proc: int) -> None:
-    """A session keyring of its own, "_ses.ID" (keyctl(2)); kernels without keys are tolerated.
+def session_keyring(batch: Batch, container_id: str, process: dict[str, Any], proc: int, *, new: bool) -> None:
+    """The container's session keyring, "_ses.ID" (session-keyring(7)); kernels without keys are tolerated.
 
-    The possessor gets all rights, so that the container's user may use it after setuid.
+    What cannot be made is an error: without it the process would have the caller's, with all that is in it.
     """
     label = process.get("selinuxLabel")
     if label:
         batch.write_file(proc, "thread-self/attr/keycreate", label, name="selinux keyring label")
-    joined = batch.call("keyctl", sysnr.KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, f"_ses.{container_id}", path="session keyring")
-    batch.tolerate(joined, errno.ENOSYS, errno.EDQUOT)
+    name = f"_ses.{container_id}"
+    if new:
+        _new_keyring(batch, name)
+    else:
+        batch.tolerate(_keyctl(batch, KEYCTL_JOIN_SESSION_KEYRING, name), errno.ENOSYS)
     if label:
         batch.write_file(proc, "thread-self/attr/keycreate", "\0", name="selinux keyring label")
+
+
+def _new_keyring(batch: Batch, name: str) -> None:
+    """A keyring can only be joined by its name, and the oldest with that name is: perhaps not ours, but one that another
+    container has made for us to find, or that of a container of this name whose last process is still on its way out. So
+    ours is made first, in the process keyring, and compared with what was joined. If that is another it is hidden, and if
+    that is refused too the process gets a keyring without the name.
+    """
+    ours = batch.call(
+        "add_key", sysnr.ADD_KEY, "keyring", name, 0, 0, KEY_SPEC_PROCESS_KEYRING, path=f"session keyring {name}"
+    )
+    _keyctl(batch, KEYCTL_SETPERM, ours, KEYRING_PERMISSIONS | KEY_USR_SEARCH)  # exec shall find it
+    ends = []
+    for _ in range(2):
+        joined = _keyctl(batch, KEYCTL_JOIN_SESSION_KEYRING, name)
+        batch.tolerate(batch.expect_same(joined, ours, errno.EEXIST), errno.EEXIST, skip=1)
+        ends.append(batch.skip())
+        batch.tolerate(_keyctl(batch, KEYCTL_SETPERM, joined, KEYRING_PERMISSIONS), ANY_ERROR)
+    _keyctl(batch, KEYCTL_JOIN_SESSION_KEYRING, 0)
+    for end in ends:
+        batch.end_skip(end)
+    batch.tolerate(ours, errno.ENOSYS, skip=batch.count_since(ours))
+
+
+def _keyctl(batch: Batch, command: int, *arguments: Argument) -> Result:
+    return batch.call("keyctl", sysnr.KEYCTL, command, *arguments, path="session keyring")
+
+
+def keyring_refused(err: StepError) -> str | None:
+    """What EDQUOT means here."""
+    if err.call not in ("add_key", "keyctl") or err.errno != errno.EDQUOT:
+        return None
+    return (
+        "unable to join session keyring: unable to create session key: its user has as many keys as kernel.keys.maxkeys or "
+        "maxbytes (root_maxkeys, root_maxbytes) allow; raise them, or use --no-new-keyring"
+    )
 
 
 def apparmor(batch: Batch, profile: str, proc: int) -> None:

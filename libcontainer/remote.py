@@ -216,6 +216,10 @@ class Batch:
         arguments = (place + at, size, int(equal), value, ignore)
         return self.op(OP_EXPECT, error, arguments, "expect")
 
+    def expect_same(self, result: Result, other: Result, error: int) -> Result:
+        """Fail with `error` unless both calls returned the same."""
+        return self.op(OP_EXPECT, error, (result, 0, 1, other), "expect")
+
     def openat2(
         self, dirfd: Argument, path: Argument, flags: int, *, mode: int = 0, resolve: int = 0, name: Path = None
     ) -> Result:

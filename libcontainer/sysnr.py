@@ -7,6 +7,7 @@ import os
 # Columns: x86-64, arm64 (asm-generic).
 _COLUMN = 1 if os.uname().machine == "aarch64" else 0
 
+ADD_KEY = (248, 217)[_COLUMN]
 CAPSET = (126, 91)[_COLUMN]
 CHDIR = (80, 49)[_COLUMN]
 CHROOT = (161, 51)[_COLUMN]

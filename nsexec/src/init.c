@@ -434,14 +434,17 @@ static long do_exec(const struct batch *b, const struct call *call, const long a
 	return error;
 }
 
-/* Compare what an earlier call wrote (a device number, a file system's magic) with what it must, or must not, be. */
+/* Compare what an earlier call wrote (a device number, a file system's magic), or returned, with what it must, or must not, be. */
 static long do_expect(const long arg[6], uint32_t error)
 {
 	uint64_t found = 0;
 
 	if (arg[1] < 0 || arg[1] > (long)sizeof found)
 		return -EBADMSG;
-	memcpy(&found, (const void *)arg[0], (size_t)arg[1]);
+	if (arg[1])
+		memcpy(&found, (const void *)arg[0], (size_t)arg[1]);
+	else
+		found = (uint64_t)arg[0];
 	found &= ~(uint64_t)arg[4];
 	return (found == (uint64_t)arg[3]) == (arg[2] == 1) ? 0 : -(long)error;
 }
@@ -503,7 +506,7 @@ static long execute(struct batch *b, uint32_t index)
 		if (resolve(b, index, call->arg[i], &arg[i]) < 0)
 			return -EBADMSG;
 	/* Not the kernel but we ourselves read there. */
-	if ((call->op == OP_LABEL || call->op == OP_EXPECT || call->op == OP_EACH) && TAG(call->arg[0]) != TAG_DATA)
+	if ((call->op == OP_LABEL || (call->op == OP_EXPECT && arg[1]) || call->op == OP_EACH) && TAG(call->arg[0]) != TAG_DATA)
 		return -EBADMSG;
 	switch (call->op) {
 	case OP_SYSCALL:

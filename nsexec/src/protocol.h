@@ -30,8 +30,8 @@ enum op {
 	OP_LABEL = 4,   /* arg[0] = text put in front of a failure's message when detached */
 	OP_HOOK = 5,    /* run arg[0..2] = path, argv, envp with fds 0-2 = arg[3..5], at most `nr` ms (0: no limit) */
 	OP_EXEC = 6,    /* execve(arg[0..2]); arg[3] = struct message[] that words the failure */
-	OP_EXPECT = 7,  /* fail with errno `nr` unless the arg[1] bytes at arg[0], without the bits arg[4], equal (arg[2] = 1)
-			   arg[3], or differ (0) */
+	OP_EXPECT = 7,  /* fail with errno `nr` unless the arg[1] bytes at arg[0] (with arg[1] = 0: arg[0] itself), without the
+			   bits arg[4], equal (arg[2] = 1) arg[3], or differ (0) */
 	OP_SKIP = 8,    /* pass over the next `skip` calls */
 	OP_PLAIN = 9,   /* from the next request on use read(2), not recvmsg(2): a seccomp filter is in force */
 	OP_EACH = 10,   /* run the next `skip` calls for each of the `nr` rows of arg[1] words at arg[0] */

@@ -349,7 +349,6 @@ def test_expect() -> None:
             (4, 7, 7, False, False),
             (1, 0xAABB, 0xBB, True, True),  # one byte of it
             (8, 1 << 40, 1 << 40, True, True),
-            (0, 7, 0, True, True),
         ):
             batch = Batch()
             place = batch.put(struct.pack("=Q", value))
@@ -358,6 +357,16 @@ def test_expect() -> None:
                 init.channel.run(batch)
             else:
                 assert failure(init, batch).errno == errno.EXDEV
+
+
+def test_expect_of_results() -> None:
+    with Init() as init:
+        batch = Batch()
+        _, first, second, third = (batch.call("umask", sysnr.UMASK, mask) for mask in (0o11, 0o22, 0o22, 0))
+        batch.expect_same(second, third, errno.EXDEV)
+        batch.expect_same(first, third, errno.EXDEV)
+        error = failure(init, batch)
+        assert (error.index, error.errno) == (5, errno.EXDEV)
 
 
 def test_expect_without_some_bits() -> None:
