@@ -520,6 +520,7 @@ kept too"
 	expect "flag needs an argument" "requires an argument"
 	restored --no-new-keyring --no-pivot -no-subreaper --auto-dedup --ext-unix-sk --tcp-established
 	counts
+	jq -e .config.no_pivot_root "$ROOT/$CT/state.json"
 }
 
 # profile NAME: an AppArmor profile that allows all, loaded.

@@ -84,6 +84,7 @@ class Dump:
         kind = self._kind()
         if self._options.lazy_pages:
             features.require_feature(self.session, "lazy_pages")
+            features.require_large_pipes()
         request = self._request(kind)
         wanted = PRE_DUMP if self._options.pre_dump else DUMP
         self._progress.begin(wanted, Images(self._images, new=True), self._to_write)

@@ -21,7 +21,7 @@ _OLD = "this CRIU is too old for this kernel: Linux 6.16 and later need CRIU 4.2
 
 # words of an error line -> the sentence that says it better
 CAUSES = (
-    (("Can't get 1:16 opt", "vDSO area", "vdso symtable"), _OLD),
+    (("Can't get 1:16 opt", "vdso: "), _OLD),
     (("Can't find pagemap", "soft-dirty"), "this kernel has no soft-dirty memory tracking (CONFIG_MEM_SOFT_DIRTY)"),
     (("Tracking memory is not available",), "this kernel has no soft-dirty memory tracking (CONFIG_MEM_SOFT_DIRTY)"),
     (

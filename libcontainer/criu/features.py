@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+
 from libcontainer.errors import Unsupported
 
 TYPE_CHECKING = False
@@ -20,6 +23,8 @@ QUERY_EXT_FILES = 31900
 TCP_CLOSE = 31200
 LSM = 31600
 TIME_NAMESPACE = 31400
+
+PIPE = 4 << 20  # PIPE_MAX_SIZE pages of criu/page-pipe.c
 
 # CRIU's name, runc's name, what to do
 _CURES = {
@@ -53,3 +58,28 @@ def require_feature(session: Session, name: str) -> None:
     if name not in session.features(name):
         title, cure = _CURES[name]
         raise Unsupported(f"criu is missing features: [{title}]: {cure}")
+
+
+def require_large_pipes() -> None:
+    """Raise Unsupported unless CRIU may have the pipes that lazy pages wait in.
+
+    It does not look whether it has got them: both hosts fail when the first page is asked for.
+    """
+    if not has_large_pipes():
+        raise Unsupported(
+            f"--lazy-pages: CRIU needs pipes of {PIPE >> 20} MiB, which it may not make: give it CAP_SYS_RESOURCE, or raise "
+            f"sysctl fs.pipe-max-size to {PIPE}"
+        )
+
+
+def has_large_pipes() -> bool:
+    """Whether the kernel lets us, and so CRIU, make one."""
+    ends = os.pipe()
+    try:
+        fcntl.fcntl(ends[0], fcntl.F_SETPIPE_SZ, PIPE)
+    except PermissionError:
+        return False
+    finally:
+        for end in ends:
+            os.close(end)
+    return True

@@ -123,8 +123,8 @@ class Criu:
         return code if self._status.si_code == os.CLD_EXITED else -code
 
     def errors(self) -> str:
-        """What it has written to stderr."""
-        return tail(self._errors).strip()
+        """What it has written to stderr; it ends early messages with what its buffer has left."""
+        return tail(self._errors).replace("\0", "").strip()
 
     def activity(self) -> dict[int, tuple[int, ...]]:
         """By process, numbers that change while it works: of criu, and of what it makes, which may be our children."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from libcontainer.criu.features import has_large_pipes
 from tests.root.conftest import CGROUPS, Bundle, Runtime, Sandbox, criu, wait_until
 from tests.root.laboratory import MAPPED
 
@@ -417,6 +419,23 @@ def soft_dirty() -> bool:
         return bool(int.from_bytes(file.read(8), "little") >> 55 & 1)
 
 
+def test_processes_of_other_users_need_a_capability(case: Case) -> None:
+    """prlimit(2) of a process with other ids."""
+    if has_large_pipes():
+        pytest.skip("we have CAP_SYS_RESOURCE")
+    case.bundle.spec["process"]["user"] = {"uid": 1000, "gid": 1000}
+    case.sh("")
+    assert "without CAP_SYS_RESOURCE: run as root with all capabilities" in case.refused()
+
+
+def test_lazy_pages_say_that_pipes_are_too_small(case: Case) -> None:
+    if has_large_pipes():
+        pytest.skip("they are not")
+    case.sh("")
+    assert "raise sysctl fs.pipe-max-size to 4194304" in case.refused("--lazy-pages", "--page-server", "127.0.0.1:1")
+
+
+@pytest.mark.skipif(not has_large_pipes(), reason="no large pipes")
 @pytest.mark.parametrize(
     ("whom", "signum", "words"),
     [
@@ -436,6 +455,7 @@ def test_lazy_pages_tell_when_the_server_listens_and_what_ends_it_frees_the_cont
     runtime = subprocess.Popen([*command, *flags, case.name], pass_fds=[write], stderr=subprocess.PIPE, text=True)
     os.close(write)
     try:
+        assert select.select([read], [], [], 20)[0], "nobody has said that the server listens"
         assert os.read(read, 1) == b"\0"
         assert os.read(read, 1) == b""  # closed, also in CRIU
         assert (case.images / "inventory.img").exists()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from libcontainer.criu.features import has_large_pipes
 from tests.root.conftest import Bundle, Runtime, Sandbox, wait_until
 from tests.root.laboratory import MAPPED
 
@@ -23,7 +24,6 @@ pytestmark = [pytest.mark.root, pytest.mark.usefixtures("criu")]
 PYTHON = "/usr/bin/python3"
 MEBIBYTES = 24
 PATIENCE = float(os.environ.get("PYRUNC_TEST_PATIENCE", "30"))
-CAP_SYS_RESOURCE = 24
 # Holds memory of which it changes one mebibyte each time /go changes, and says in /sum what its checksum is. It maps nothing
 # more meanwhile: a mapping that grows counts as written, all of it (VM_SOFTDIRTY).
 HOLDER = f"""
@@ -62,13 +62,8 @@ def tracks_memory() -> bool:
         return bool(int.from_bytes(file.read(8), "little") >> 55 & 1)
 
 
-def may_have_large_pipes() -> bool:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff"))
-    return bool(int(line.split()[1], 16) >> CAP_SYS_RESOURCE & 1)
-
-
 tracked = pytest.mark.skipif(not tracks_memory(), reason="this kernel has no soft-dirty bit")
-lazy = pytest.mark.skipif(not may_have_large_pipes(), reason="no CAP_SYS_RESOURCE")
+lazy = pytest.mark.skipif(not has_large_pipes(), reason="no large pipes: CAP_SYS_RESOURCE, or sysctl fs.pipe-max-size")
 
 
 class Holder:
@@ -241,6 +236,7 @@ def hosts(sandbox: Sandbox) -> Iterator[tuple[Host, Host]]:
         for host in (source, target):
             host("ip", "address", "add", f"{host.address}/24", "dev", "eth0")
             host("ip", "link", "set", "eth0", "up")
+            host("ip", "link", "set", "lo", "up")  # as on every host: CRIU tries its sockets there
         yield source, target
     finally:
         for host in (source, target):

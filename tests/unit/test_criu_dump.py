@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from libcontainer.criu import messages, network
+from libcontainer.criu import features, messages, network
 from libcontainer.criu.failure import CriuFailed
 from libcontainer.criu.options import CheckpointOptions, page_server, size, status_fd
 from libcontainer.errors import Error, Unsupported, describe
+from pyrunc import commands
+from pyrunc.log import Log
+from pyrunc.options import Invocation
 from tests.unit.criu import FakeCriu, container_of, fake, process
 
 __all__ = ["fake", "process"]
@@ -41,7 +44,8 @@ class Maker:
 
 
 @pytest.fixture
-def make(fake: FakeCriu, process: int, tmp_path: Path) -> Maker:
+def make(fake: FakeCriu, process: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maker:
+    monkeypatch.setattr(features, "has_large_pipes", lambda: True)
     fake.says(features=["mem_track", "lazy_pages"], **DUMPED)
     return Maker(fake, process, tmp_path)
 
@@ -98,6 +102,51 @@ def test_each_value_reaches_criu(make: Maker, given: dict[str, Any], sent: dict[
     assert {name: asked.get(name) for name in sent} == sent
 
 
+def given(*flags: str) -> CheckpointOptions:
+    """What the command makes of its flags."""
+    module = commands.load("checkpoint")
+    assert module is not None
+    call = Invocation("pyrunc", Log())
+    call.take_command(module.COMMAND, [*flags, "name"])
+    options: CheckpointOptions = module.given(call)  # type: ignore[attr-defined]
+    return options
+
+
+@pytest.mark.parametrize(
+    ("flags", "attribute", "value"),
+    [
+        *(([f"--{name}"], name.replace("-", "_"), True) for name in (
+            *("leave-running", "tcp-established", "tcp-skip-in-flight", "tcp-close", "ext-unix-sk", "shell-job"),
+            *("file-locks", "link-remap", "auto-dedup", "lazy-pages", "pre-dump"),
+        )),
+        (["--image-path", "i"], "image_path", "i"),
+        (["--work-path", "w"], "work_path", "w"),
+        (["--parent-path", "../p"], "parent_path", "../p"),
+        (["--page-server", "[::1]:5"], "page_server", ("::1", 5)),
+        (["--lazy-pages", "--status-fd", "2"], "status_fd", 2),
+        (["--manage-cgroups-mode", "full"], "manage_cgroups_mode", messages.CGROUPS_FULL),
+        (["--network-lock", "skip"], "network_lock", "skip"),
+        (["--timeout", "77"], "timeout", 77),
+        (["--ghost-limit", "3K"], "ghost_limit", 3072),
+        (["--ext-mount", "/a=b", "--ext-mount", "/c=d"], "ext_mounts", {"/a": "b", "/c": "d"}),
+    ],
+)  # fmt: skip
+def test_each_flag_is_an_option(flags: list[str], attribute: str, value: object) -> None:
+    assert getattr(given(), attribute) != value
+    assert getattr(given(*flags), attribute) == value
+
+
+def test_every_option_has_a_flag() -> None:
+    """Those above are all."""
+    (table,) = (mark for mark in test_each_flag_is_an_option.pytestmark if mark.name == "parametrize")  # type: ignore[attr-defined]
+    assert {attribute for _, attribute, _ in table.args[1]} == set(CheckpointOptions.__slots__)
+
+
+def test_the_status_descriptor_is_that_of_lazy_pages() -> None:
+    """As in runc: without them it is not even looked at."""
+    assert given("--status-fd", "99").status_fd is None
+
+
 def test_a_parent_is_tracked_memory(make: Maker, tmp_path: Path) -> None:
     (tmp_path / "pre").mkdir()
     sent = make.checkpoint(parent_path="../pre")
@@ -144,6 +193,25 @@ def test_a_missing_feature_is_said_before_anything_is_stopped(make: Maker, flag:
         make.checkpoint(None, **{flag: True})
     assert str(caught.value).startswith(text)
     assert [packet["type"] for packet in make.fake.packets] == [messages.VERSION, messages.FEATURE_CHECK]
+
+
+def test_pipes_that_are_too_small_for_lazy_pages_are_said_so(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "has_large_pipes", lambda: False)
+    make.checkpoint()
+    with pytest.raises(Unsupported, match=r"give it CAP_SYS_RESOURCE, or raise sysctl fs.pipe-max-size to 4194304$"):
+        make.checkpoint(lazy_pages=True)
+
+
+def test_a_large_pipe_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernel says, not a guess from capabilities."""
+    monkeypatch.setattr(features, "PIPE", 4096)
+    assert features.has_large_pipes()
+    before = os.listdir("/proc/self/fd")
+    with open("/proc/self/status", encoding="ascii") as file:
+        capable = next(int(line.split()[1], 16) >> 24 & 1 for line in file if line.startswith("CapEff"))
+    monkeypatch.setattr(features, "PIPE", 1 << 26)
+    assert features.has_large_pipes() == bool(capable)
+    assert os.listdir("/proc/self/fd") == before
 
 
 @pytest.mark.parametrize(

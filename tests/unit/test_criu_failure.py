@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from libcontainer.criu import log, messages
+from libcontainer.criu import failure, log, messages
 from libcontainer.criu.failure import CriuFailed
 
 HARMLESS = "(00.05) Error (criu/util.c:1534): rlimit: Can't setup RLIMIT_NOFILE for self: Operation not permitted"
@@ -33,6 +33,11 @@ def told(line: str, **how: object) -> str:
         ("Some file locks are hold by dumping tasks! You can try --file-locks to dump them.", "--file-locks"),
         ("Can't create link remap for /tmp/one. Use link-remap option.", "--link-remap"),
         ("Can't dump ghost file /tmp/big of 2 size, increase limit", "--ghost-limit"),
+        ("Can't find pagemap at /proc/7/pagemap", "soft-dirty"),
+        ("pagemap-cache: Unable to grow page pipe", "fs.pipe-max-size"),
+        ("Can't get rlimit for 7: Operation not permitted", "CAP_SYS_RESOURCE"),
+        ("image: Can't open parent path: Permission denied", "chmod o+x"),
+        ("Failed to setns when join-ns user", "give the container its own"),
         ("unix: External socket is used. Consider using --ext-unix-sk option.", "--ext-unix-sk"),
         ("unix: Unix socket 2757482 without peer 2757440", "another network namespace"),
         ("The root process 7 is not a session leader. Consider using --shell-job option", "--shell-job"),
@@ -44,7 +49,13 @@ def test_each_cause_has_its_cure(own_words: str, cure: str) -> None:
     assert own_words in text
     assert text.endswith("(log file: /w/dump.log)")
     assert "\n" not in text
-    assert "rlimit" not in text
+    assert "RLIMIT_NOFILE" not in text
+
+
+def test_every_cause_is_among_them() -> None:
+    (table,) = (mark for mark in test_each_cause_has_its_cure.pytestmark if mark.name == "parametrize")  # type: ignore[attr-defined]
+    for words, _ in failure.CAUSES:
+        assert any(word in own for own, _ in table.args[1] for word in words), words
 
 
 def test_an_unknown_error_is_quoted_as_it_is() -> None:
@@ -57,6 +68,13 @@ def test_a_consequence_is_better_than_nothing() -> None:
     lines = f"{HARMLESS}\n{CONSEQUENCES}".splitlines()
     assert log.relevant(lines) == "Dump files (pid: 14782) failed with -1"
     assert log.relevant([HARMLESS]) is None
+
+
+def test_a_criu_too_old_to_be_asked_anything() -> None:
+    """3.17 on Linux 6.18: it ends before it has a log."""
+    stderr = "Error (criu/vdso.c:381): vdso: UnError (criu/cr-service.c:1246): Can't recv request: Connection reset by peer"
+    error = CriuFailed(messages.FEATURE_CHECK, exit_code=1, stderr=stderr)
+    assert "type FEATURE CHECK errno 0: this CRIU is too old for this kernel" in str(error)
 
 
 def test_a_log_that_is_not_there_is_not_named() -> None:

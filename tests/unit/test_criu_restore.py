@@ -6,10 +6,12 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from libcontainer import syscalls
 from libcontainer.criu import messages
 from libcontainer.criu.progress import Progress
 from libcontainer.criu.restore import Restore
@@ -17,6 +19,7 @@ from libcontainer.criu.restore_options import RestoreOptions
 from libcontainer.errors import Error
 from libcontainer.plan import Plan
 from pyrunc import commands
+from pyrunc.__main__ import main
 from pyrunc.log import Log
 from pyrunc.options import Invocation
 
@@ -125,6 +128,36 @@ def test_what_mounts_are_told(tmp_path: Path) -> None:
     assert options.ext_mounts == {"a": "/x", "/b": "/y"}
     assert options.ignore_host_propagation
     assert not given().ignore_host_propagation
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, Any]]:
+    """What a restore, started in a bundle, asks of the library and the kernel."""
+    found: list[tuple[str, Any]] = []
+
+    def restore(_class: type, _name: str, _options: RestoreOptions, **arguments: Any) -> Any:
+        found.append(("restore", arguments))
+        return SimpleNamespace(state=SimpleNamespace(init_process_pid=4242))
+
+    monkeypatch.setattr("libcontainer.container.Container.restore", classmethod(restore))
+    monkeypatch.setattr("libcontainer.syscalls.prctl", lambda *arguments: found.append(("prctl", arguments)))
+    (tmp_path / "config.json").write_text(json.dumps({"ociVersion": "1.0.0", **SPEC}))
+    monkeypatch.chdir(tmp_path)
+    return found
+
+
+def test_the_command_is_the_parent_of_orphans_unless_told_not_to_be(called: list[tuple[str, Any]]) -> None:
+    assert main(["pyrunc", "restore", "-d", "name"]) == 0
+    assert called[0] == ("prctl", (syscalls.PR_SET_CHILD_SUBREAPER, 1))
+    called.clear()
+    assert main(["pyrunc", "restore", "-d", "-no-subreaper", "name"]) == 0
+    assert [what for what, _ in called] == ["restore"]
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_no_pivot_is_saved(called: list[tuple[str, Any]], given: bool) -> None:
+    assert main(["pyrunc", "restore", "-d", *(["--no-pivot"] if given else []), "name"]) == 0
+    assert called[-1][1]["no_pivot"] is given
 
 
 @pytest.mark.parametrize(
