@@ -135,7 +135,7 @@ def called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, A
     """What a restore, started in a bundle, asks of the library and the kernel."""
     found: list[tuple[str, Any]] = []
 
-    def restore(_class: Any, _name: str, _options: RestoreOptions, **arguments: Any) -> Any:
+    def restore(*_: object, **arguments: Any) -> Any:
         found.append(("restore", arguments))
         return SimpleNamespace(state=SimpleNamespace(init_process_pid=4242))
 
