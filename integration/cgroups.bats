@@ -29,7 +29,7 @@ file() { # file CONTROLLER NAME: a file of the container's cgroup
 	[[ $(jq -r .cgroup_paths.pids "$ROOT/$CT/state.json") == "$CGROUPS/pids/$CGROUP/sub" ]]
 	run_pyrunc -0 delete -f "$CT"
 	[[ ! -d $CGROUPS/pids/$CGROUP/sub ]]
-	find "$CGROUPS" -depth -name "$CGROUP" -type d -exec rmdir {} +
+	remove_cgroups
 }
 
 @test "cgroups: a path cannot leave the hierarchy" {

@@ -4,11 +4,11 @@
 load helpers
 
 setup() {
-	require_criu
 	setup_bundle
+	HOST="$BATS_TEST_TMPDIR/host"
+	require_criu
 	writable
 	IMAGES="$BATS_TEST_TMPDIR/images"
-	HOST="$BATS_TEST_TMPDIR/host"
 	mkdir "$HOST"
 	# a mount of its own, whose propagation is the test's
 	mount -t tmpfs host "$HOST"
@@ -21,7 +21,7 @@ setup() {
 teardown() {
 	cd /
 	pyrunc delete -f "$CT" 2>/dev/null || true
-	umount -R "$HOST" 2>/dev/null || umount -Rl "$HOST"
+	! mountpoint -q "$HOST" || umount -R "$HOST" 2>/dev/null || umount -Rl "$HOST"
 	teardown_bundle
 }
 
@@ -91,6 +91,18 @@ propagation() { # propagation PATH: "shared", "slave", "shared slave" or "privat
 	expect_only "of the host
 of the host"
 	run_pyrunc exec "$CT" touch /data/new
+	expect "Read-only file system"
+}
+
+@test "ext mounts: one that an entry of the config only remounts" {
+	edit --arg host "$HOST/data" '.mounts += [{destination: "/data", type: "bind", source: $host, options: ["bind", "rw"]},
+		{destination: "/data", type: "bind", source: "/nowhere", options: ["bind", "remount", "ro"]}]'
+	started
+	dumped
+	restored
+	inside cat /data/file
+	expect_only "of the host"
+	run_pyrunc exec "$CT" touch /data/file
 	expect "Read-only file system"
 }
 

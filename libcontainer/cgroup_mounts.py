@@ -10,8 +10,8 @@ import errno
 import os
 
 from libcontainer import sysnr
-from libcontainer.mount_options import MOUNT_ATTR_RDONLY, MS_RDONLY
-from libcontainer.mounts import OPEN_TREE_CLONE, Mount, attach, open_target, set_propagation
+from libcontainer.mount_options import MOUNT_ATTR__ATIME, MOUNT_ATTR_RDONLY, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
+from libcontainer.mounts import ATIME_FLAGS, OPEN_TREE_CLONE, Mount, attach, open_target, set_propagation
 from libcontainer.mounts import _step as mount_step
 from libcontainer.remote import AT_FDCWD, AT_RECURSIVE, Batch, StepError, item
 from libcontainer.steps import Step
@@ -71,8 +71,14 @@ def _fresh_unified(batch: Batch, plan: Plan, mount: Mount) -> None:
 def _bound_unified(batch: Batch, plan: Plan, mount: Mount) -> None:
     own = plan.cgroup_paths.get("") if plan.has("cgroup") else None
     detached = batch.open_tree(AT_FDCWD, own or CGROUP_ROOT, OPEN_TREE_CLONE | AT_RECURSIVE)
-    batch.mount_setattr(detached, attr_set=mount.attributes(), recursive=True)
+    _set_attributes(batch, mount, detached)
     attach(batch, plan, mount, detached)
+
+
+def _set_attributes(batch: Batch, mount: Mount, detached: Result, names: list[str] | None = None) -> None:
+    """The flags of the entry, for all that a bind mount has brought. Access time is a choice: what it was must be cleared."""
+    cleared = MOUNT_ATTR__ATIME if mount.options.flags & ATIME_FLAGS else 0
+    batch.mount_setattr(detached, attr_set=mount.attributes(), attr_clr=cleared, recursive=True, path=names)
 
 
 def _covered(batch: Batch, plan: Plan, mount: Mount) -> None:
@@ -85,7 +91,7 @@ def _covered(batch: Batch, plan: Plan, mount: Mount) -> None:
 
 def _v1(batch: Batch, plan: Plan, mount: Mount) -> None:
     """A tmpfs with one directory a hierarchy, and links for controllers that are mounted together."""
-    flags = mount.options.flags & ~MS_RDONLY
+    flags = mount.options.flags & ~MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
     batch.mount_on(open_target(batch, plan, mount), "tmpfs", "tmpfs", flags, "mode=755")
     top = open_target(batch, plan, mount)
     links = [(hierarchy.name, link) for hierarchy in plan.cgroup_hierarchies for link in hierarchy.links]
@@ -121,7 +127,7 @@ def _hierarchies(batch: Batch, plan: Plan, mount: Mount, top: Result) -> None:
         batch.mount_on(place, "cgroup", item(1), mount.options.flags, item(2), names)
     else:
         detached = batch.open_tree(AT_FDCWD, item(1), OPEN_TREE_CLONE | AT_RECURSIVE, names)
-        batch.mount_setattr(detached, attr_set=mount.attributes(), recursive=True, path=names)
+        _set_attributes(batch, mount, detached, names)
         batch.move_mount(detached, place, names)
     batch.end_each(each)
 

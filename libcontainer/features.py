@@ -63,7 +63,7 @@ def _seccomp() -> dict[str, Any]:
         "enabled": True,
         "actions": sorted(seccomp_compiler.ACTIONS),
         "operators": sorted(seccomp_compiler.OPERATORS),
-        "archs": sorted(seccomp_compiler.ARCHITECTURES),
+        "archs": sorted(seccomp_compiler.known_architectures()),
         "knownFlags": sorted(seccomp_compiler.FLAGS),
         "supportedFlags": sorted(filter(seccomp_compiler.kernel_knows, seccomp_compiler.FLAGS)),
     }

@@ -126,6 +126,10 @@ _ATTRIBUTES = (
 )
 
 
+# Of the file system itself, as fsconfig(2) has them.
+SUPERBLOCK_WORDS = ((MS_SYNCHRONOUS, "sync"), (MS_MANDLOCK, "mand"), (MS_DIRSYNC, "dirsync"), (MS_LAZYTIME, "lazytime"))
+
+
 class MountOptions:
     """What the words of one mount ask for.
 

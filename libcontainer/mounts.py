@@ -31,6 +31,7 @@ from libcontainer.mount_options import (
     MS_RELATIME,
     MS_REMOUNT,
     MS_STRICTATIME,
+    SUPERBLOCK_WORDS,
 )
 from libcontainer.remote import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, Batch, StepError
 from libcontainer.steps import Step, Talk
@@ -49,7 +50,7 @@ OPEN_TREE_CLONE = 1
 _REPLACED = (
     MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSYMFOLLOW
 )
-_ATIME_FLAGS = MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME
+ATIME_FLAGS = MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME
 # linux/magic.h
 PROC_SUPER_MAGIC = 0x9FA0
 # statfs(2) f_flags, and the mount attributes that they stand for (the lockable ones, mount_namespaces(7)).
@@ -70,12 +71,14 @@ _PROC_FILES = frozenset(
 class Mount:
     """One entry of mounts[], with its options parsed.
 
-    `target` is the destination relative to the root, cleaned. `source_in_root` is set when the source of a bind mount
-    lies inside the rootfs: an earlier mount may have put it there.
+    `target` is the destination relative to the root, cleaned. `bind` brings its source there; `bind_remount` only gives the
+    mount that is there other flags. `source_in_root` is set when the source of a bind mount lies inside the rootfs: an
+    earlier mount may have put it there.
     """
 
     __slots__ = (
         "bind",
+        "bind_remount",
         "destination",
         "fstype",
         "gid_map",
@@ -93,8 +96,10 @@ class Mount:
         self.destination: str = entry["destination"]
         self.target = _target(self.destination, rootfs)
         self.options = mount_options.parse(entry.get("options") or [])
-        self.bind = bool(self.options.flags & MS_BIND) or entry.get("type") == "bind"
-        self.fstype: str = "bind" if self.bind else entry.get("type") or ""
+        binds = bool(self.options.flags & MS_BIND) or entry.get("type") == "bind"
+        self.bind_remount = binds and bool(self.options.flags & MS_REMOUNT)
+        self.bind = binds and not self.bind_remount
+        self.fstype: str = "bind" if binds else entry.get("type") or ""
         self.source: str = entry.get("source") or ""
         self.source_in_root: str | None = None
         if self.bind:
@@ -153,7 +158,7 @@ def steps(plan: Plan, clone_outside: Callable[[Mount], None]) -> list[Step | Tal
     """
     out: list[Step | Talk] = []
     for mount in plan.mounts:
-        if mount.target == "proc" and not mount.bind and mount.fstype != "proc":
+        if mount.target == "proc" and mount.fstype not in ("proc", "bind"):
             raise Error(f'"{mount.destination}" cannot be mounted because it is not of type proc')
         if mount.target == "":
             raise Error(f'mountpoint "{mount.destination}" is on the top of rootfs "{plan.rootfs}"')
@@ -171,6 +176,8 @@ def _talk_outside(clone_outside: Callable[[Mount], None], mount: Mount) -> Talk:
 def _steps_of(plan: Plan, mount: Mount) -> Sequence[Step | Talk]:
     if mount.bind:
         return [_step(plan, mount, lambda batch: _bind(batch, plan, mount))]
+    if mount.bind_remount:
+        return [Step(mount.what, lambda batch: _bind_remount(batch, plan, mount), words=lambda err: _words(mount, err))]
     if mount.fstype in ("cgroup", "cgroup2"):
         from libcontainer import cgroup_mounts
 
@@ -257,20 +264,19 @@ def attach(batch: Batch, plan: Plan, mount: Mount, detached: Argument) -> None:
     """Move a detached mount to its destination and set its propagation."""
     target = open_target(batch, plan, mount)
     batch.move_mount(detached, target, mount.destination)
-    for flags in mount.options.propagation:
-        batch.mount_setattr(
-            detached, propagation=flags & ~MS_REC, recursive=bool(flags & MS_REC), path=mount.destination
-        )
+    _propagate(batch, mount, detached)
 
 
 def set_propagation(batch: Batch, plan: Plan, mount: Mount) -> None:
     """The propagation that the options ask for, of what is now mounted at the destination."""
     if mount.options.propagation:
-        attached = open_target(batch, plan, mount)
-        for flags in mount.options.propagation:
-            batch.mount_setattr(
-                attached, propagation=flags & ~MS_REC, recursive=bool(flags & MS_REC), path=mount.destination
-            )
+        _propagate(batch, mount, open_target(batch, plan, mount))
+
+
+def _propagate(batch: Batch, mount: Mount, fd: Argument) -> None:
+    """One call for each word, as later ones may change what earlier ones did."""
+    for flags in mount.options.propagation:
+        batch.mount_setattr(fd, propagation=flags & ~MS_REC, recursive=bool(flags & MS_REC), path=mount.destination)
 
 
 # -- bind mounts
@@ -279,6 +285,13 @@ def set_propagation(batch: Batch, plan: Plan, mount: Mount) -> None:
 def _bind(batch: Batch, plan: Plan, mount: Mount) -> None:
     detached: Argument = batch.local(mount.prepared) if mount.prepared >= 0 else clone_source(batch, plan, mount)
     attach(batch, plan, mount, detached)
+
+
+def _bind_remount(batch: Batch, plan: Plan, mount: Mount) -> None:
+    """mount(2), MS_REMOUNT|MS_BIND: EINVAL where nothing is mounted."""
+    place = open_target(batch, plan, mount)
+    _bind_attributes(batch, mount, place)
+    _propagate(batch, mount, place)
 
 
 def clone_source(batch: Batch, plan: Plan, mount: Mount) -> Result:
@@ -301,9 +314,11 @@ def _bind_attributes(batch: Batch, mount: Mount, detached: Argument) -> None:
     options = mount.options
     if options.flags & ~(MS_BIND | MS_REC | MS_REMOUNT) or options.cleared:
         replaced = _REPLACED
-        if options.flags & _ATIME_FLAGS:
+        if options.flags & ATIME_FLAGS:
             replaced |= MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME
         wanted = mount.attributes() | mount.locked
+        if mount.late_readonly:
+            wanted &= ~MOUNT_ATTR_RDONLY
         batch.mount_setattr(
             detached, attr_set=wanted, attr_clr=replaced & ~mount.locked, path=mount.destination
         )
@@ -335,7 +350,7 @@ def keep_locked(channel: Channel, mount: Mount, err: StepError) -> bool:
     cleared = mount_options.attributes(mount.options.cleared) & locked
     if cleared:
         raise Error(f"{mount.what}: cannot clear locked flags {cleared:#x}") from err
-    if mount.options.flags & _ATIME_FLAGS:
+    if mount.options.flags & ATIME_FLAGS:
         raise Error(f"{mount.what}: cannot change locked atime flags") from err
     mount.locked = locked
     return bool(locked)
@@ -373,6 +388,9 @@ def detached_tmpfs(batch: Batch, mount: Mount, data: Sequence[str]) -> Result:
     """fsopen .. fsmount: a tmpfs to be filled before anybody sees it."""
     context = batch.fsopen(mount.fstype)
     batch.fsconfig(context, "source", mount.source or mount.fstype)
+    for flag, word in SUPERBLOCK_WORDS:
+        if mount.options.flags & flag:
+            batch.fsconfig(context, word)
     for word in data:
         key, equals, value = word.partition("=")
         batch.fsconfig(context, key, value if equals else None)
@@ -460,7 +478,7 @@ def late_steps(plan: Plan) -> list[Step]:
     So too what rro and the like ask of a new file system, where they mean the same as ro: there is nothing below it.
     """
     readonly = [_readonly_step(plan, mount) for mount in plan.mounts if mount.readonly and mount.late_readonly]
-    others = [m for m in plan.mounts if not m.bind and (m.options.rec_set or m.options.rec_clear)]
+    others = [m for m in plan.mounts if m.fstype != "bind" and (m.options.rec_set or m.options.rec_clear)]
     return [*readonly, *(_attributes_step(plan, mount) for mount in others)]
 
 

@@ -117,7 +117,7 @@ class Plan:
         self.dev_bound = any(m.bind for m in on_dev)
         self.dev_filled = len(on_dev) == 1 and on_dev[0].fstype == "tmpfs" and not self.dev_bound
         self.dev_directories = [
-            m.target[4:] for m in self.mounts if m.target.startswith("dev/") and not m.bind
+            m.target[4:] for m in self.mounts if m.target.startswith("dev/") and m.fstype != "bind"
         ]
 
     def _plan_devices(self, in_userns: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+from errno import EDOM, EEXIST
 
 from libcontainer.errors import Error, InvalidSpec, SyscallError, Unsupported
 from libcontainer.seccomp import (
@@ -232,6 +233,25 @@ def kernel_knows(flag: str) -> bool:
     return bool(lib.nsexec_seccomp_flags_known(FLAGS[flag] | listener))
 
 
+def known_architectures() -> list[str]:
+    """Those that can be in a filter here: that this libseccomp knows, and that have this machine's byte order."""
+    from nsexec._seccomp import lib
+
+    context = lib.seccomp_init(ALLOW)
+    try:
+        tokens = {name: _token(name) for name in ARCHITECTURES}
+        return [name for name, token in tokens.items() if token and lib.seccomp_arch_add(context, token) in (0, -EEXIST)]
+    finally:
+        lib.seccomp_release(context)
+
+
+def _token(name: str) -> int:
+    """libseccomp's number of an architecture, 0 if it does not know it."""
+    from nsexec._seccomp import lib
+
+    return lib.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode())
+
+
 def library() -> bytes:
     """The path of the libseccomp in use."""
     from nsexec._seccomp import ffi, lib
@@ -251,14 +271,12 @@ class _Compiler:
         self.lib = lib
         self.profile = profile
         self.native = lib.seccomp_arch_native()
-        tokens = [self.native, *map(self._token, profile.architectures)]
-        self.architectures = list(dict.fromkeys(tokens))
-
-    def _token(self, name: str) -> int:
-        token = self.lib.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode())
-        if not token:
-            raise Unsupported(f"linux.seccomp.architectures: this libseccomp does not know {name}")
-        return token
+        self.architectures = {self.native: "the machine's"}  # token -> name
+        for name in profile.architectures:
+            token = _token(name)
+            if not token:
+                raise Unsupported(f"linux.seccomp.architectures: this libseccomp does not know {name}")
+            self.architectures[token] = name
 
     def _number(self, architecture: int, name: str) -> int:
         """The number of a system call; -1 if unknown, less if only other architectures have it."""
@@ -300,9 +318,16 @@ class _Compiler:
             self.lib.seccomp_release(context)
 
     def _add_architectures(self, context: _Context) -> None:
-        for token in self.architectures:
-            if token != self.native:  # every context has that one
-                _check("seccomp_arch_add", self.lib.seccomp_arch_add(context, token))
+        for token, name in self.architectures.items():
+            if token == self.native:  # every context has that one
+                continue
+            added = self.lib.seccomp_arch_add(context, token)
+            if added == -EDOM:
+                raise Unsupported(
+                    f"linux.seccomp.architectures: {name} has another byte order than this machine, "
+                    "and no filter can hold both: remove it, no program of it runs here"
+                )
+            _check("seccomp_arch_add", added)
 
     def _add_rules(self, context: _Context) -> None:
         rules = [rule for rule in self.profile.rules if self._matters(rule)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from libcontainer.errors import Error, InvalidSpec
-from libcontainer.mount_options import MS_BIND, MountOptions, parse
+from libcontainer.mount_options import MS_BIND, MS_REMOUNT, MountOptions, parse
 from libcontainer.saved_config import NAMESPACES
 from libcontainer.spec_linux import validate_linux
 from libcontainer.spec_process import check_user, is_mapped, validate_process, without_null_bytes
@@ -201,6 +201,8 @@ def _id_mapped_mount(
         return
     if not options.flags & MS_BIND:
         raise InvalidSpec(where, "id-mapped mounts are only supported for bind-mounts")
+    if options.flags & MS_REMOUNT:
+        raise InvalidSpec(f"{where}.options", "a mount that is there already cannot be id-mapped (mount_setattr(2))")
     if rootless_euid:
         raise InvalidSpec(where, "id-mapped mounts are not supported for rootless containers")
     if bool(uids) != bool(gids):

@@ -57,9 +57,7 @@ def patch_library(monkeypatch: pytest.MonkeyPatch, **functions: object) -> None:
 # Disabled, refused
 
 
-@pytest.mark.parametrize(
-    "profile", [{}, {"defaultAction": "", "syscalls": []}, {"syscalls": None, "flags": ["x"]}]
-)
+@pytest.mark.parametrize("profile", [{}, {"defaultAction": "", "syscalls": []}, {"syscalls": None, "flags": ["x"]}])
 def test_nothing_asked_for_is_no_filter(profile: dict[str, Any]) -> None:
     assert seccomp.load(profile, None) is None
 
@@ -137,17 +135,30 @@ def test_notify_needs_the_api_level(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Unsupported) as caught:
         seccomp.load(NOTIFY, None)
     assert str(caught.value) == (
-        "seccomp notify unsupported: API level: got 5, want at least 6. "
-        "Please try with libseccomp >= 2.5.0 and Linux >= 5.7"
+        "seccomp notify unsupported: API level: got 5, want at least 6. Please try with libseccomp >= 2.5.0 and Linux >= 5.7"
     )
 
 
 def test_an_architecture_that_this_libseccomp_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
     patch_library(monkeypatch, seccomp_arch_resolve_name=lambda name: 0)
     with pytest.raises(Unsupported, match=r"this libseccomp does not know SCMP_ARCH_LOONGARCH64"):
-        seccomp.load(
-            DEFAULT | {"architectures": ["SCMP_ARCH_LOONGARCH64"], "syscalls": PROFILE["syscalls"]}, None
-        )
+        seccomp.load(DEFAULT | {"architectures": ["SCMP_ARCH_LOONGARCH64"], "syscalls": PROFILE["syscalls"]}, None)
+
+
+@x86_64
+def test_an_architecture_of_another_byte_order() -> None:
+    text = "linux.seccomp.architectures: SCMP_ARCH_S390X has another byte order than this machine, and no filter can hold both"
+    with pytest.raises(Unsupported, match=text):
+        compiled(PROFILE | {"architectures": ["SCMP_ARCH_X86", "SCMP_ARCH_S390X"]})
+
+
+@x86_64
+def test_the_architectures_that_can_be_in_a_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = seccomp_compiler.known_architectures()
+    assert {"SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64"} <= set(known)
+    assert not {"SCMP_ARCH_S390X", "SCMP_ARCH_MIPS", "SCMP_ARCH_PPC64"} & set(known)
+    patch_library(monkeypatch, seccomp_arch_resolve_name=lambda name: int(name == b"x86") * 0x40000003)
+    assert seccomp_compiler.known_architectures() == ["SCMP_ARCH_X86"]
 
 
 def test_a_filter_longer_than_the_kernel_takes() -> None:
@@ -398,9 +409,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_entry_is_ignored_and_replaced(
-    monkeypatch: pytest.MonkeyPatch, cache: Path, damage: Any
-) -> None:
+def test_a_damaged_entry_is_ignored_and_replaced(monkeypatch: pytest.MonkeyPatch, cache: Path, damage: Any) -> None:
     first = compiled(PROFILE, cache)
     calls = compilations(monkeypatch)
     damage(entry_of(cache))

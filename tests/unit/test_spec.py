@@ -451,6 +451,11 @@ REFUSED: list[tuple[Edit, str, str]] = [
         "mounts[7].options",
         "no user namespace to take them from",
     ),
+    (
+        add_mount(destination="/x", options=["bind", "remount"], uidMappings=ID_MAP, gidMappings=ID_MAP),
+        "mounts[7].options",
+        "a mount that is there already cannot be id-mapped",
+    ),
     (put("hooks", {"poststop": [{"args": []}]}), "hooks.poststop[0].path", "must not be empty"),
     (
         put("hooks", {"poststop": [{"path": "/x", "timeout": 0}]}),
