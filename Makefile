@@ -18,9 +18,9 @@ $(error the checkout's path has a blank in it: $(CURDIR))
 endif
 
 SOURCES := $(shell find $(PACKAGES) launcher tools/vendor.py -name '*.py' -o -name '*.[ch]' -o -name '*.lds' 2>/dev/null | \
-             grep -v -e /_nsexec.c -e /_seccomp.c -e /_sdbus.py -e /init_blob.h)
+             grep -v -e /_nsexec.c -e /_seccomp.c -e /_sdbus.py -e /init_blob.h -e /built.py)
 
-.PHONY: all help deps test-deps demo test lint types unit integration vm test-vm install uninstall bench clean
+.PHONY: FORCE all help deps test-deps demo test lint types unit integration vm test-vm install uninstall bench clean
 .DELETE_ON_ERROR:
 
 all: $(COMMAND)  ## build in place: build/pyrunc runs this checkout
@@ -44,14 +44,20 @@ nsexec/_seccomp.abi3.so: nsexec/seccomp_build.py nsexec/src/nsexec_seccomp.h | $
 nsexec/_sdbus.py: nsexec/sdbus_build.py | $(BUILD)/deps
 	$(PYTHON) nsexec/sdbus_build.py >/dev/null
 
+pyrunc/built.py: FORCE
+	@tools/commit $@
+
+FORCE:
+
 EXTENSIONS := nsexec/_nsexec.abi3.so nsexec/_seccomp.abi3.so nsexec/_sdbus.py
+GENERATED  := $(EXTENSIONS) pyrunc/built.py
 
 $(BUILD)/launcher.done: $(wildcard launcher/*) $(EXTENSIONS)
 	@rm -f $(BUILD)/launcher $(BUILD)/launcher.missing
 	$(PYTHON) launcher/build.py compile $(BUILD)
 	@touch $@
 
-$(COMMAND): $(SOURCES) $(BUILD)/launcher.done
+$(COMMAND): $(SOURCES) pyrunc/built.py $(BUILD)/launcher.done
 	@mkdir -p $(BUILD)/vendor
 	$(PYTHON) tools/vendor.py $(BUILD)/vendor
 	$(PYTHON) -IS -m compileall -q $(BUILD)/vendor
@@ -59,7 +65,7 @@ $(COMMAND): $(SOURCES) $(BUILD)/launcher.done
 
 # ---- installing ----
 
-install: $(EXTENSIONS) $(BUILD)/launcher.done  ## PREFIX=/usr/local DESTDIR=
+install: $(GENERATED) $(BUILD)/launcher.done  ## PREFIX=/usr/local DESTDIR=
 	@case "$(PREFIX)" in /*) ;; *) echo "PREFIX must be absolute: $(PREFIX)" >&2; exit 1;; esac
 	rm -rf "$(DESTDIR)$(LIB)"
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(LIB)"
@@ -103,7 +109,7 @@ test: test-deps  ## everything that this machine can test: lint, types, pytest, 
 	@$(MAKE) --no-print-directory lint unit integration
 	@integration/vm/if-possible integration/vm/run -t 1200 integration/vm/suite ci
 
-lint: $(VENV)/done $(EXTENSIONS)  ## ruff and mypy --strict
+lint: $(VENV)/done $(GENERATED)  ## ruff and mypy --strict
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
@@ -122,6 +128,6 @@ test-vm: vm  ## the suites in it; VM="systemd verbs" some of them: integration/v
 	integration/vm/run -t $(or $(VM_SECONDS),7200) integration/vm/suite $(VM)
 
 clean:  ## all that was built
-	rm -rf $(BUILD) dist *.egg-info nsexec/_nsexec.c nsexec/_seccomp.c nsexec/_sdbus.py nsexec/*.o nsexec/*.so nsexec/src/*.o \
+	rm -rf $(BUILD) dist *.egg-info pyrunc/built.py nsexec/_nsexec.c nsexec/_seccomp.c nsexec/_sdbus.py nsexec/*.o nsexec/*.so nsexec/src/*.o \
 	    nsexec/src/init nsexec/src/init_blob.h
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

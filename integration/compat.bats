@@ -119,10 +119,18 @@ in_userns() {
 	expect 'error adding pid ' 'no such file or directory'
 }
 
+EXESEAL=('runc exeseal: using /proc/self/exe clone' 'runc exeseal: using overlayfs for sealed /proc/self/exe')
+
+@test "compat: the debug messages of run that test suites look for" {
+	script true
+	run_pyrunc -0 --debug run "$CT"
+	expect 'nsexec container setup' 'child process in init()' 'init: closing the pipe to signal completion' "${EXESEAL[@]}"
+}
+
 @test "compat: the debug messages of exec that test suites look for" {
 	start_sleeper
 	run_pyrunc -0 --debug exec "$CT" true
-	expect 'nsexec container setup' 'child process in init()' 'setns_init: about to exec'
+	expect 'nsexec container setup' 'child process in init()' 'setns_init: about to exec' "${EXESEAL[@]}"
 	run_command -0 "$PYRUNC" --root "$ROOT" --debug exec -p <(echo '{"args": ["/bin/true"], "cwd": "/", "execCPUAffinity": {"initial": "0"}}') "$CT"
 	expect_match 'nsexec.*: affinity: 0x1'
 }

@@ -47,6 +47,17 @@ in_terminal() {
 	grep -q 'all three' tty.out
 }
 
+@test "tty: the console socket is relative to the caller, not to the bundle" {
+	receiver
+	mkdir elsewhere
+	mv tty.sock elsewhere
+	script 'echo here'
+	cd elsewhere
+	run_detached -0 run -d --bundle "$BUNDLE" --console-socket tty.sock "$CT"
+	wait
+	grep -q here ../tty.out
+}
+
 @test "tty: what is typed arrives" {
 	receiver $'some words\n'
 	script 'echo ready; read line; echo "got: $line"'

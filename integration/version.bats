@@ -9,7 +9,8 @@ load helpers
 		run "$PYRUNC" $way
 		[[ $status -eq 0 ]]
 		[[ ${lines[0]} =~ ^[a-z]*runc\ version\ [0-9]+\.[0-9]+\.[0-9]+ ]]
-		expect 'spec: 1.'
+		[[ ${lines[1]} == 'commit: '?* ]]
+		[[ ${lines[2]} == 'spec: 1.'* ]]
 		[[ $(grep -c ': ' <<<"$output") -eq $((${#lines[@]} - 1)) ]]
 	done
 }

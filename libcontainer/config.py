@@ -314,7 +314,7 @@ def _optional(linux: Linux) -> dict[str, Any]:
         members["time_offsets"] = linux["timeOffsets"]
     if "personality" in linux:
         members["personality"] = {"domain": personality.value(linux["personality"])}
-    if "memoryPolicy" in linux:
+    if linux.get("memoryPolicy"):
         bits, nodes = memory_policy(linux["memoryPolicy"])
         mode = MEMORY_POLICIES[linux["memoryPolicy"]["mode"]]
         members["memory_policy"] = {"mode": mode, "flags": bits - mode, "nodes": bitlist.words(nodes)}

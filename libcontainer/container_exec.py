@@ -135,6 +135,7 @@ class _Exec:
     def _start(self) -> None:
         channel, self.stage0 = remote.spawn(self.stdio)
         self.channel = channel
+        self.container.log("debug", remote.SEALED)
         self.container.log("debug", "nsexec container setup")
         faults.point("exec.spawned")
         self._initial_affinity()

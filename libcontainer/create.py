@@ -140,6 +140,7 @@ class Creation:
         try:
             channel, self.stage0 = remote.spawn(self.stdio)
             self.channel = channel
+            self.log("debug", remote.SEALED)
             self.log("debug", "nsexec container setup")
             faults.point("create.spawned")
             score = plan.process.get("oomScoreAdj")
@@ -409,7 +410,9 @@ class Creation:
 
     def _words(self, err: StepError) -> str | None:
         cpus = ((self.plan.linux.get("resources") or {}).get("cpu") or {}).get("cpus")
-        return process_setup.scheduler_refused(err, self.plan.process, self.cgroup, cpus=bool(cpus))
+        return process_setup.apparmor_refused(err) or process_setup.scheduler_refused(
+            err, self.plan.process, self.cgroup, cpus=bool(cpus)
+        )
 
     # -- hooks
 

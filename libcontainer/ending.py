@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from libcontainer.plan import Slots
-    from libcontainer.remote import Result
+    from libcontainer.remote import Reply, Result
     from libcontainer.seccomp import Filter
 
 CLOSE_ALL = 0xFFFFFFFF
@@ -119,7 +119,7 @@ class Ending:
         if self._late_apparmor:
             process_setup.apparmor(batch, self._late_apparmor, self._slots.proc)
         lookup = process_setup.Lookup(batch, process["args"][0], path)
-        reply = channel.run(batch)
+        reply = _run(channel, batch)
         became.check(reply, self._log)
         lookup.check_cwd(reply)
         return lookup.result(reply)
@@ -168,6 +168,16 @@ class Ending:
         batch.tolerate(closed, ANY_ERROR)  # a seccomp profile may not know it
         messages = process_setup.exec_messages(batch, path)
         batch.op(OP_EXEC, 0, (path, argv, envp, messages), "execve", path)
+
+
+def _run(channel: Channel, batch: Batch) -> Reply:
+    try:
+        return channel.run(batch)
+    except StepError as err:
+        words = process_setup.apparmor_refused(err)
+        if words is None:
+            raise
+        raise Error(words) from None
 
 
 def _close_finished(batch: Batch, slots: Slots) -> None:

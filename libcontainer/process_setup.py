@@ -43,6 +43,7 @@ SECCOMP_SET_MODE_FILTER = 1
 IOPRIO_WHO_PROCESS = 1
 DEFAULT_UMASK = 0o022
 AT_EACCESS = 0x200
+_APPARMOR = "apparmor profile "
 
 
 def session_keyring(batch: Batch, container_id: str, process: dict[str, Any], proc: int, *, new: bool) -> None:
@@ -106,7 +107,15 @@ def apparmor(batch: Batch, profile: str, proc: int) -> None:
             f"apparmor failed to apply profile: process.apparmorProfile is {profile!r}, but this host has no AppArmor"
         )
     directory = "apparmor/" if os.path.exists("/proc/self/attr/apparmor/exec") else ""
-    batch.write_file(proc, f"thread-self/attr/{directory}exec", f"exec {profile}", name=f"apparmor profile {profile!r}")
+    batch.write_file(proc, f"thread-self/attr/{directory}exec", f"exec {profile}", name=f"{_APPARMOR}{profile!r}")
+
+
+def apparmor_refused(err: StepError) -> str | None:
+    """The kernel says ENOENT of a profile that it does not know."""
+    profile = err.filename or ""
+    if err.call != "write" or err.errno != errno.ENOENT or not profile.startswith(_APPARMOR):
+        return None
+    return f"apparmor failed to apply profile: {profile}: profile not loaded"
 
 
 def selinux(batch: Batch, label: str, proc: int) -> None:

@@ -44,6 +44,11 @@ DESCRIPTORS = 256  # numbers that init may use: what a batch opens, and the slot
 ANY_ERROR = 0xFFFF
 CONTINUE = 1
 DIED = "init died before it was set up"
+# Under --debug, for who looks for runc's words: it needs a mount or a copy for what a sealed memfd is from the start.
+SEALED = (
+    'nsexec is a sealed memfd, in place of "runc exeseal: using /proc/self/exe clone" and '
+    '"runc exeseal: using overlayfs for sealed /proc/self/exe"'
+)
 
 # struct call as 64-bit words: op, ok[0], ok[1] and skip; nr and back; six arguments.
 _WORDS = 8

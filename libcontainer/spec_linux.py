@@ -36,6 +36,7 @@ MEMORY_POLICY_FLAGS = {
 }
 _WITHOUT_NODES = ("MPOL_DEFAULT", "MPOL_LOCAL")
 _MAY_HAVE_NODES = ("MPOL_PREFERRED",)
+_REFUSED = ": set_mempolicy: invalid argument"  # what the kernel would have said
 
 SECCOMP_ARCHITECTURES = {  # the specification's names and libseccomp's
     "SCMP_ARCH_X86": "x86",
@@ -113,7 +114,7 @@ def validate_linux(linux: Linux, spaces: Mapping[str, str], *, no_pivot: bool, r
     _propagation(linux.get("rootfsPropagation", ""), no_pivot)
     if "personality" in linux:
         personality.value(linux["personality"])
-    if "memoryPolicy" in linux:
+    if linux.get("memoryPolicy"):  # an empty object asks for nothing
         memory_policy(linux["memoryPolicy"])
     if "seccomp" in linux:
         _seccomp(linux["seccomp"])
@@ -264,10 +265,10 @@ def _nodes(mode: str, text: str) -> int:
         ) from None
     if mode in _WITHOUT_NODES and nodes:
         count = nodes.bit_count()
-        raise InvalidSpec("linux.memoryPolicy.nodes", f"memory policy mode requires 0 nodes but got {count}")
+        raise InvalidSpec("linux.memoryPolicy.nodes", f"memory policy mode requires 0 nodes but got {count}{_REFUSED}")
     if not nodes and mode not in _WITHOUT_NODES + _MAY_HAVE_NODES:
         raise InvalidSpec(
-            "linux.memoryPolicy.nodes", "memory policy mode requires at least one node but got 0"
+            "linux.memoryPolicy.nodes", f"memory policy mode requires at least one node but got 0{_REFUSED}"
         )
     return nodes
 

@@ -24,15 +24,18 @@ STDIO = (0, 1, 2)
 class Launch:
     """A container about to be made from the bundle that a command line names."""
 
-    __slots__ = ("_call", "_pid_file", "spec", "terminal")
+    __slots__ = ("_call", "_pid_file", "_pidfd_socket", "console_socket", "spec", "terminal")
 
     def __init__(self, call: Invocation, *, detached: bool) -> None:
         self._call = call
+        # What the command line names is relative to the caller, what the bundle says to the bundle.
         self._pid_file = absolute(call.text("pid-file"))
+        self.console_socket = absolute(call.text("console-socket"))
+        self._pidfd_socket = absolute(call.text("pidfd-socket"))
         _enter_bundle(call.text("bundle"))
         self.spec: dict[str, Any] = {**specs.load("config.json")}
         self.terminal = bool(self.spec.get("process", {}).get("terminal"))
-        check_terminal(self.terminal, detached, call.text("console-socket"))
+        check_terminal(self.terminal, detached, self.console_socket)
 
     def create(self, stdio: tuple[int, int, int] = STDIO, console: Receiver | None = None) -> Container:
         """Make the container and write its pid file; if that fails nothing is left."""
@@ -50,9 +53,9 @@ class Launch:
             stdio=stdio,
             extra_fds=passed_fds(listen, call.number("preserve-fds")),
             listen_fds=listen,
-            console_socket=call.text("console-socket") or None,
+            console_socket=self.console_socket or None,
             console=console,
-            pidfd_socket=call.text("pidfd-socket") or None,
+            pidfd_socket=self._pidfd_socket or None,
             notify_socket=host.notify_socket(),
             rootless_euid=host.rootless_euid(),
             rootless_cgroups=host.rootless_cgroups(call),
@@ -80,7 +83,6 @@ class Launch:
 
 
 def _enter_bundle(path: str) -> None:
-    """What a bundle says is relative to it, and so are the sockets of the command line."""
     if path:
         try:
             os.chdir(path)
@@ -120,7 +122,7 @@ def passed_fds(listen: int, preserve: int) -> tuple[int, ...]:
     for fd in range(3, first):
         _check_passed(fd, f"socket-activation fd {fd} (of {listen})")
     for fd in range(first, end):
-        _check_passed(fd, f"preserved-fd {fd} (of {preserve})")
+        _check_passed(fd, f"preserved-fd {fd - first} (of {preserve})")
     return tuple(range(3, end))
 
 

@@ -8,6 +8,7 @@ from libcontainer.features import document
 from pyrunc import __version__
 from pyrunc.log import out
 from pyrunc.options import Command
+from pyrunc.version import commit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,5 +23,5 @@ Show the features of the runtime as a JSON document: what it was built with and 
 
 
 def run(_call: Invocation) -> int:
-    out(json.dumps(document(__version__), indent=4) + "\n")
+    out(json.dumps(document(__version__, commit()), indent=4) + "\n")
     return 0

@@ -120,7 +120,7 @@ def _restore(
         bundle=os.getcwd(),
         spec=launch.spec,
         stdio=between.stdio if between else (0, 1, 2),
-        console_socket=call.text("console-socket") or None,
+        console_socket=launch.console_socket or None,
         console=between.receive if between else None,
         notify_socket=host.notify_socket(),
         no_pivot=call.switch("no-pivot"),

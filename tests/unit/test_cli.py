@@ -25,6 +25,7 @@ from pyrunc.commands.kill import number
 from pyrunc.commands.list import table
 from pyrunc.log import Log, StdoutClosed
 from pyrunc.options import Invocation
+from pyrunc.version import commit
 
 REPOSITORY = Path(__file__).parents[2]
 SPEC: dict[str, Any] = {
@@ -188,7 +189,8 @@ def test_version(flag: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert door.main(["pyrunc", flag]) == 0
     lines = capfd.readouterr().out.splitlines()
     assert lines[0] == f"pyrunc version {__version__}"
-    assert lines[1] == "spec: 1.3.0"
+    assert lines[1] == f"commit: {commit() or 'unknown'}"
+    assert lines[2] == "spec: 1.3.0"
     assert all(": " in line for line in lines[1:])
 
 
@@ -376,6 +378,15 @@ def test_the_pid_file_is_relative_to_the_caller(world: SimpleNamespace, tmp_path
     assert stat.S_IMODE((tmp_path / "pid").stat().st_mode) & 0o111 == 0
 
 
+def test_the_sockets_are_relative_to_the_caller(world: SimpleNamespace, tmp_path: Path) -> None:
+    write_spec(world, {"terminal": True})
+    os.chdir(tmp_path)
+    assert pyrunc(world, "create", "-b", "bundle", "--console-socket", "tty", "--pidfd-socket", "../fd", "c") == 0
+    ((_id, options),) = world.created
+    assert options["console_socket"] == str(tmp_path / "tty")
+    assert options["pidfd_socket"] == str(tmp_path.parent / "fd")
+
+
 @pytest.mark.parametrize("verb", ["create", "run"])
 def test_a_stale_temporary_pid_file(world: SimpleNamespace, verb: str, capfd: pytest.CaptureFixture[str]) -> None:
     (world.bundle / ".pid").touch()
@@ -431,7 +442,8 @@ def test_sockets_are_handed_on(world: SimpleNamespace, monkeypatch: pytest.Monke
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/n")
     assert pyrunc(world, "run", "-d", "--console-socket", "s", "--pidfd-socket", "p", "c") == 0
     ((_, options),) = world.created
-    assert (options["console_socket"], options["pidfd_socket"], options["notify_socket"]) == ("s", "p", "/run/n")
+    sockets = [str(world.bundle / name) for name in "sp"]
+    assert [options["console_socket"], options["pidfd_socket"], options["notify_socket"]] == [*sockets, "/run/n"]
     assert world.started == [("c", "/run/n", None)]
 
 
@@ -486,7 +498,7 @@ def test_a_descriptor_that_was_not_passed(world: SimpleNamespace, tmp_path: Path
 
     assert in_child(action) == 0
     message = json.loads(log.read_text())["msg"]
-    assert message.startswith("runc create failed: unable to stat preserved-fd 3 (of 1): ")
+    assert message.startswith("runc create failed: unable to stat preserved-fd 0 (of 1): ")
 
 
 def test_closed_stdio_is_filled(world: SimpleNamespace, tmp_path: Path) -> None:
@@ -767,7 +779,9 @@ def test_features(world: SimpleNamespace, capfd: pytest.CaptureFixture[str]) -> 
     text = capfd.readouterr().out
     assert text.startswith('{\n    "ociVersionMin"')
     assert text.endswith("}\n")
-    assert json.loads(text)["annotations"]["org.opencontainers.runc.version"] == __version__
+    annotations = json.loads(text)["annotations"]
+    assert annotations["org.opencontainers.runc.version"] == __version__
+    assert annotations["org.opencontainers.runc.commit"] == commit()
 
 
 # --- the door

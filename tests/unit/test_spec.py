@@ -315,7 +315,7 @@ ACCEPTED: dict[str, Edit] = {
     "scheduler": put("process.scheduler", {"policy": "SCHED_BATCH", "nice": 19}),
     "io priority": put("process.ioPriority", {"class": "IOPRIO_CLASS_IDLE"}),
     "affinity": put("process.execCPUAffinity", {"initial": "0-1, 3", "final": ""}),
-    "empty sections": both(put("linux.intelRdt", {}), put("linux.netDevices", {})),
+    "empty sections": both(put("linux.intelRdt", {}), put("linux.netDevices", {}), put("linux.memoryPolicy", {})),
     "resctrl": put(
         "linux.intelRdt",
         {"closID": "a.b", "l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=1", "schemata": ["", "L2:0=f"]},
@@ -522,7 +522,7 @@ REFUSED: list[tuple[Edit, str, str]] = [
         "linux.resources.devices[0].type",
         '"p"',
     ),
-    (put("linux.memoryPolicy", {}), "linux.memoryPolicy.mode", 'invalid memory policy mode ""'),
+    (put("linux.memoryPolicy", {"nodes": "0"}), "linux.memoryPolicy.mode", 'invalid memory policy mode ""'),
     (
         put("linux.memoryPolicy", {"mode": "MPOL_BIND", "flags": ["X"]}),
         "linux.memoryPolicy.flags[0]",
@@ -536,12 +536,12 @@ REFUSED: list[tuple[Edit, str, str]] = [
     (
         put("linux.memoryPolicy", {"mode": "MPOL_LOCAL", "nodes": "0-1"}),
         "linux.memoryPolicy.nodes",
-        "memory policy mode requires 0 nodes but got 2",
+        "memory policy mode requires 0 nodes but got 2: set_mempolicy: invalid argument",
     ),
     (
         put("linux.memoryPolicy", {"mode": "MPOL_INTERLEAVE"}),
         "linux.memoryPolicy.nodes",
-        "memory policy mode requires at least one node but got 0",
+        "memory policy mode requires at least one node but got 0: set_mempolicy: invalid argument",
     ),
     (seccomp(defaultAction="X"), "linux.seccomp.defaultAction", "string X is not a valid action for seccomp"),
     (
