@@ -19,7 +19,12 @@ def test_an_apparmor_profile_that_is_not_loaded() -> None:
 
 @pytest.mark.parametrize(
     ("call", "number", "filename"),
-    [("write", errno.EACCES, PROFILE), ("openat", errno.ENOENT, PROFILE), ("write", errno.ENOENT, "sysctl x"), ("write", errno.ENOENT, None)],
+    [
+        ("write", errno.EACCES, PROFILE),
+        ("openat", errno.ENOENT, PROFILE),
+        ("write", errno.ENOENT, "sysctl x"),
+        ("write", errno.ENOENT, None),
+    ],
 )
 def test_other_refusals_speak_for_themselves(call: str, number: int, filename: str | None) -> None:
     assert apparmor_refused(StepError(call, number, filename, 0)) is None
