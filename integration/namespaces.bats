@@ -154,13 +154,77 @@ host_link() {
 	expect_only "$(host_link ipc)"
 }
 
-@test "namespaces: without a mount namespace, in a chroot" {
+on_the_hosts_mounts() {
 	edit '.linux.namespaces |= map(select(.type != "mount")) | .mounts |= map(select(.type == "proc"))
 		| .linux.maskedPaths = [] | .linux.readonlyPaths = [] | .root.readonly = false'
+}
+
+# on_a_host SCRIPT: as on a host whose mounts are shared, in a mount namespace that goes afterwards.
+on_a_host() {
+	run_command -0 unshare -m --propagation private bash -euc 'mount --make-rshared /
+		pyrunc() { "$PYRUNC" --root "$ROOT" "$@" </dev/null; }
+		mounted() { mountpoint -q "$1"; }
+		gone() { if mountpoint -q "$1"; then echo "still mounted: $1"; false; fi; }
+		propagation() { findmnt -n -o TARGET,PROPAGATION / && findmnt -n -o TARGET,PROPAGATION -T "$BUNDLE"; }
+		'"$1"
+}
+
+@test "namespaces: without a mount namespace, in a chroot" {
+	on_the_hosts_mounts
 	script 'ls /'
 	run_command -0 unshare -m sh -c '"$PYRUNC" --root "$ROOT" run "$CT"'
 	expect bin etc
 	refute usr
+}
+
+@test "namespaces: without a mount namespace, delete takes the mounts down" {
+	on_the_hosts_mounts
+	sleeper
+	on_a_host 'before=$(propagation)
+		pyrunc run -d "$CT" >"$OUT" 2>&1
+		mounted rootfs && mounted rootfs/proc
+		pyrunc exec "$CT" sh -c "ls /proc/1/root/bin >/dev/null"
+		pyrunc delete -f "$CT"
+		gone rootfs/proc && gone rootfs
+		[[ $(propagation) == "$before" ]]'
+	nothing_left "$CT"
+}
+
+@test "namespaces: without a mount namespace, a failed create takes the mounts down" {
+	on_the_hosts_mounts
+	edit '.hooks.createRuntime = [{path: "/bin/false"}]'
+	on_a_host 'pyrunc create "$CT" 2>&1 && exit 1
+		gone rootfs/proc && gone rootfs'
+	expect 'error running createRuntime hook #0'
+	nothing_left "$CT"
+}
+
+@test "namespaces: without a mount namespace, a root that was mounted before stays so" {
+	on_the_hosts_mounts
+	sleeper
+	on_a_host 'mount --bind rootfs rootfs
+		pyrunc run -d "$CT" >"$OUT" 2>&1
+		mounted rootfs/proc
+		pyrunc delete -f "$CT"
+		gone rootfs/proc
+		mounted rootfs'
+}
+
+@test "namespaces: without a mount namespace, what somebody else mounted on the root meanwhile is left alone" {
+	on_the_hosts_mounts
+	sleeper
+	on_a_host 'pyrunc run -d "$CT" >"$OUT" 2>&1
+		mount -t tmpfs other rootfs
+		pyrunc delete -f "$CT"
+		[[ $(findmnt -n -o SOURCE rootfs | tail -n 1) == other ]]'
+	nothing_left "$CT"
+}
+
+@test "namespaces: without a mount namespace, --no-pivot would move the host's root" {
+	on_the_hosts_mounts
+	run_command -1 unshare -m "$PYRUNC" --root "$ROOT" run --no-pivot "$CT"
+	expect 'unable to use no-pivot without a private MNT namespace'
+	nothing_left "$CT"
 }
 
 # newer than runc 1.1

@@ -387,6 +387,12 @@ class _Make(Events):
         devices = [device["path"] for device in self.plan.linux.get("devices") or ()]
         self.cgroup.set(self.plan.linux.get("resources") or {}, spec_devices=devices)
 
+    def host_root(self, *, mounted: bool) -> None:
+        from libcontainer import host_root
+
+        note = host_root.record if mounted else host_root.announce
+        note(self.directory, self.plan.rootfs)
+
     def runtime_hooks(self, pid: int) -> None:
         from libcontainer import hooks
 
@@ -438,7 +444,7 @@ class _Make(Events):
         if self.net_devices is not None:
             self.net_devices.put_back()
         self._close()
-        for undo in (self._remove_rdt, self._remove_cgroup, self._remove_directory, self._poststop):
+        for undo in (self._remove_rdt, self._remove_cgroup, self._unmount, self._remove_directory, self._poststop):
             try:
                 undo()
             except (Error, OSError) as err:
@@ -450,6 +456,12 @@ class _Make(Events):
 
     def _remove_cgroup(self) -> None:
         self.cgroup.rollback()
+
+    def _unmount(self) -> None:
+        if self.container is not None:
+            from libcontainer.container_delete import unmount
+
+            unmount(self.container)
 
     def _remove_directory(self) -> None:
         if self.made_directory:

@@ -52,6 +52,7 @@ def destroy(container: Container) -> None:
     container.cgroup.delete()
     faults.point("delete.cgroup")
     _remove_rdt(container)
+    unmount(container)
     remove_directory(container.root, container.id)
     faults.point("delete.state")
     poststop(container)
@@ -74,6 +75,15 @@ def _remove_rdt(container: Container) -> None:
         from libcontainer import resctrl
 
         resctrl.remove(saved, container.state.intel_rdt_path, container.state.intel_rdt_mon_path)
+
+
+def unmount(container: Container) -> None:
+    """Mounts go with their mount namespace; without one they are the host's."""
+    if container.saved.has_namespace("mount"):
+        return
+    from libcontainer import host_root
+
+    host_root.detach(container.directory, container.saved.rootfs)
 
 
 def poststop(container: Container) -> None:

@@ -250,6 +250,14 @@ class Creation:
             steps.run(channel, begin, plan.slots.scratch)
             self._reach(channel)
             begin = []
+        elif plan.on_host:
+            self.events.host_root(mounted=False)
+            faults.point("create.root-announced")
+            steps.run(channel, [*begin, rootfs.attach_step(plan)], plan.slots.scratch)
+            faults.point("create.root-mounted")
+            self.events.host_root(mounted=True)
+            faults.point("create.root-recorded")
+            begin = []
         else:
             begin.append(rootfs.attach_step(plan))
         first = [*begin, *self._mount_steps()]
@@ -487,6 +495,10 @@ class Events:
 
     def spawned(self, pid: int) -> None:
         """init exists, and is in the cgroup."""
+        raise NotImplementedError
+
+    def host_root(self, *, mounted: bool) -> None:
+        """The rootfs is about to be mounted on the host, or is now."""
         raise NotImplementedError
 
     def limit(self) -> None:

@@ -16,6 +16,7 @@ POINTS = {
         *("create.mounted", "create.hooks", "create.configured", "create.state", "create.limited"),
         "create.detached",
     ),
+    "create, on the host's mounts": ("create.root-announced", "create.root-mounted", "create.root-recorded"),
     "start": ("start.open", "start.signalled", "start.fifo-removed", "start.poststart"),
     "exec": ("exec.spawned", "exec.joined", "exec.cloned", "exec.cgroup", "exec.configured", "exec.detached"),
     "restore": ("restore.cgroup", "restore.hooks", "restore.saved"),

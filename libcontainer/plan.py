@@ -52,6 +52,7 @@ class Plan:
         "no_new_keyring",
         "no_pivot",
         "nodes",
+        "on_host",
         "process",
         "reach",
         "rootfs",
@@ -108,6 +109,8 @@ class Plan:
         self.gid_map: list[dict[str, int]] = self.linux.get("gidMappings") or []
         # A helper in the initial user namespace reaches what the container's root may not (mknod, private paths).
         self.reach = self.userns and not self.rootless_euid and self.has("mount")
+        # Without a mount namespace the mounts are the host's; the root of a user namespace can make none there.
+        self.on_host = not self.has("mount") and not self.userns
 
     def _plan_mounts(self) -> None:
         self.mounts = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from libcontainer import devices, inroot, sysnr
+from libcontainer import devices, inroot, smallfile, sysnr
 from libcontainer.errors import Error
 from libcontainer.mount_options import (
     MOUNT_ATTR_RDONLY,
@@ -56,10 +56,23 @@ def attach_step(plan: Plan) -> Step:
             tree = batch.open_tree(AT_FDCWD, plan.rootfs, OPEN_TREE_CLONE | AT_RECURSIVE)
             place = batch.openat2(AT_FDCWD, plan.rootfs, os.O_PATH | os.O_DIRECTORY)
             batch.move_mount(tree, place, plan.rootfs)
+        elif plan.on_host:
+            _cover(batch, plan.rootfs)
         root = batch.openat2(AT_FDCWD, plan.rootfs, os.O_PATH | os.O_DIRECTORY)
         batch.call("dup3", sysnr.DUP3, root, plan.slots.root, os.O_CLOEXEC)
 
     return Step("error preparing rootfs", emit)
+
+
+def _cover(batch: Batch, rootfs: str) -> None:
+    """The rootfs onto itself on the host (host_root.py). It is private: what is mounted in a shared one shows in its peers
+    too, which may be what lies below it. So is the one that it covers, if the host has a mount just there: its peers would
+    get a copy of ours, and lose that mount with it."""
+    tree = batch.open_tree(AT_FDCWD, rootfs, OPEN_TREE_CLONE | AT_RECURSIVE)
+    place = batch.openat2(AT_FDCWD, rootfs, os.O_PATH | os.O_DIRECTORY)
+    batch.tolerate(batch.mount_setattr(place, propagation=MS_PRIVATE, path=rootfs), errno.EINVAL)
+    batch.move_mount(tree, place, rootfs)
+    batch.mount_setattr(tree, propagation=MS_PRIVATE, recursive=True, path=rootfs)
 
 
 def _isolate(batch: Batch, plan: Plan) -> None:
@@ -74,15 +87,20 @@ def _isolate(batch: Batch, plan: Plan) -> None:
 
 
 def parent_mount(path: str) -> str:
-    """The mountpoint of the mount that `path` lies on (mnt_id of proc_pid_fdinfo(5))."""
-    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as lines:
-            wanted = next(line.split()[1] for line in lines if line.startswith("mnt_id:"))
-    finally:
-        os.close(fd)
+    """The mountpoint of the mount that `path` lies on."""
+    wanted = mount_id(path).decode()
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
         return next((_unescape(line.split()[4]) for line in lines if line.split(None, 1)[0] == wanted), "/")
+
+
+def mount_id(path: str) -> bytes:
+    """The id of the mount that `path` lies on (proc_pid_fdinfo(5))."""
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        lines = smallfile.read(f"/proc/self/fdinfo/{fd}").splitlines()
+    finally:
+        os.close(fd)
+    return next(line.split()[1] for line in lines if line.startswith(b"mnt_id:"))
 
 
 def private_proc_step(slots: Slots, *, sysctls: bool) -> Step:

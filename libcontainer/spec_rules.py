@@ -40,6 +40,8 @@ def validate(
     for index, mount in enumerate(spec.get("mounts", ())):
         _mount(f"mounts[{index}]", mount, linux, rootless_euid)
     _hooks(spec)
+    if no_pivot and "mount" not in spaces:  # it would take /proc and /sys from the host, and its root
+        raise InvalidSpec("linux.namespaces", "unable to use no-pivot without a private MNT namespace")
     validate_linux(linux, spaces, no_pivot=no_pivot, rootless=rootless_euid or rootless_cgroups)
 
 

@@ -80,6 +80,20 @@ def test_create(sandbox: Sandbox, runtime: Runtime, point: str, variant: str) ->
     forced_away(sandbox, runtime, bundle)
 
 
+@pytest.mark.parametrize("point", [*cases("create, on the host's mounts"), "create.mounted", "create.detached"])
+def test_create_on_the_hosts_mounts(sandbox: Sandbox, runtime: Runtime, point: str) -> None:
+    """Without a mount namespace, what create mounts does not go with init."""
+    bundle = sandbox.bundle()
+    vary(bundle, "plain")
+    linux = bundle.spec["linux"]
+    linux["namespaces"] = [entry for entry in linux["namespaces"] if entry["type"] != "mount"]
+    linux.update(maskedPaths=[], readonlyPaths=[])
+    bundle.spec["root"]["readonly"] = False
+    bundle.write()
+    assert killed(runtime, point, "create", "--bundle", str(bundle.path), NAME)
+    forced_away(sandbox, runtime, bundle)
+
+
 @pytest.mark.parametrize("point", cases("create"))
 def test_run(sandbox: Sandbox, runtime: Runtime, point: str) -> None:
     """A foreground run killed at the points of create."""

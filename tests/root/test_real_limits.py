@@ -248,6 +248,16 @@ def test_an_apparmor_profile_is_enforced(sandbox: Sandbox, profile: str) -> None
 
 
 @needs_apparmor
+def test_an_apparmor_profile_that_is_not_loaded(sandbox: Sandbox) -> None:
+    bundle, runtime = sandbox.bundle(), sandbox.runtime()
+    bundle.spec["process"]["apparmorProfile"] = sandbox.name
+    bundle.write()
+    status, output = runtime.run("run", "-b", str(bundle.path), sandbox.name)
+    assert status == 1
+    assert f"apparmor profile '{sandbox.name}': profile not loaded" in output
+
+
+@needs_apparmor
 def test_exec_has_the_containers_profile_or_its_own(sandbox: Sandbox, profile: str) -> None:
     bundle, runtime = sandbox.bundle(), sandbox.runtime()
     bundle.spec["process"]["apparmorProfile"] = profile
