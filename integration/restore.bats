@@ -207,6 +207,15 @@ capable() { # capable NUMBER: of a capability
 	expect "Operation not permitted"
 }
 
+@test "restore: CRIU has room beside a limit of processes that the container just keeps" {
+	edit '.linux.resources.pids.limit = 2' # the shell and its sleep
+	counter
+	dumped
+	restored
+	counts
+	[[ $(cat "$(find "$CGROUPS" -path "*/$CGROUP/pids.max" | head -n 1)") == 2 ]]
+}
+
 @test "restore: every process, with its session and group" {
 	script 'sleep 1001 & (setsid sleep 1002 &) ; sh -c "sleep 1003 & sleep 1004; :" & while :; do sleep 1; done'
 	"$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >/dev/null 2>&1

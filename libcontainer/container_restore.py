@@ -37,6 +37,7 @@ STAGE = "criu-root"
 MARKER = "checkpoint"
 CGROUP_ROOT = "/sys/fs/cgroup"
 STDIO = 3
+HELPERS = 16  # processes, at the most, that CRIU needs beside those that it restores: tar, gzip, a daemon for cgroups ...
 
 
 def restore_container(
@@ -96,6 +97,7 @@ class _Restoration(_Make, restore.Events):
         self.limit()
         faults.point("restore.cgroup")
         self._restore(images, work)
+        self._limit_processes(0)
         self._close()
         assert self.container is not None  # _first_state() made it
         return self.container
@@ -131,6 +133,16 @@ class _Restoration(_Make, restore.Events):
         if self.plan.userns:
             images_dir.admit(images, self.plan.host_uid(0), self.plan.host_gid(0))
             images_dir.admit_files(images, self.plan.host_gid(0))
+
+    def limit(self) -> None:
+        """CRIU is in the cgroup too, with its helpers: a limit that the container just keeps would not let it in."""
+        super().limit()
+        self._limit_processes(HELPERS)
+
+    def _limit_processes(self, more: int) -> None:
+        pids = (self.plan.linux.get("resources") or {}).get("pids") or {}
+        if pids.get("limit", 0) > 0:
+            self.cgroup.set({"pids": {"limit": pids["limit"] + more}}, devices=False)
 
     def _restore(self, images: int, work: int) -> None:
         run = restore.Restore(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LONGEST = 600  # characters of CRIU's own words: engines read little of stderr
 _OLD = "this CRIU is too old for this kernel: Linux 6.16 and later need CRIU 4.2"
 
-# words of an error line -> the sentence that says it better
+# words of an error line ("..." stands for any) -> the sentence that says it better
 CAUSES = (
     (("Can't get 1:16 opt", "vdso: "), _OLD),
     (("Can't find pagemap", "soft-dirty"), "this kernel has no soft-dirty memory tracking (CONFIG_MEM_SOFT_DIRTY)"),
@@ -47,6 +47,14 @@ CAUSES = (
     (
         ("Can't open parent path: Permission denied",),
         "the container's user may not search the directories between the images and their parent's: chmod o+x those",
+    ),
+    (
+        ("Can't fork for ... File exists",),
+        "in the pid namespace that the container joins another process has that pid: end it, or wait for its parent to reap it",
+    ),
+    (
+        ("Can't fork for ... Resource temporarily unavailable", "fork() failed: Resource temporarily unavailable"),
+        "the container's cgroup, or one above it, allows too few processes: raise linux.resources.pids.limit",
     ),
     (("Connected TCP socket",), "the container has established TCP connections: use --tcp-established or --tcp-close"),
     (("In-flight",), "the container has connections that are being made: use --tcp-skip-in-flight"),
@@ -102,7 +110,7 @@ class CriuFailed(Error):
             words = f"{hung}; its first error: {words}" if words else hung
         elif self.exit_code is not None and self.exit_code < 0:
             words = f"CRIU crashed ({ending(self.exit_code)})" + (f": {words}" if words else "")
-        cure = next((sentence for known, sentence in CAUSES if any(text in words for text in known)), None)
+        cure = next((sentence for known, sentence in CAUSES if any(_found(text, words) for text in known)), None)
         if cure:
             return f"{cure}: {words}"
         return words or f"CRIU gave no reason ({ending(self.exit_code or 0)})"
@@ -111,6 +119,17 @@ class CriuFailed(Error):
         """Its last line; CRIU repeats its usage text for a wrong option."""
         lines = [line for line in self.stderr.splitlines() if line.strip()]
         return next((line for line in lines if "rror" in line), lines[-1] if lines else "")
+
+
+def _found(text: str, words: str) -> bool:
+    """Whether its parts are in the words, in this order."""
+    at = 0
+    for part in text.split("..."):
+        at = words.find(part, at)
+        if at < 0:
+            return False
+        at += len(part)
+    return True
 
 
 def explain(err: CriuFailed, work: int, path: str, warn: Callable[..., None]) -> None:

@@ -37,6 +37,7 @@ CONSEQUENCES = (
     "killed by signal",
     "exited, status=",
     "Can't dump core with parasite",
+    "cgroupd: recv req error",
 )
 LARGEST = 1 << 24  # of a log that is looked at
 CONTEXT = 5  # lines before an error that are quoted with it

@@ -36,6 +36,8 @@ def told(line: str, **how: object) -> str:
         ("Can't find pagemap at /proc/7/pagemap", "soft-dirty"),
         ("pagemap-cache: Unable to grow page pipe", "fs.pipe-max-size"),
         ("Can't get rlimit for 7: Operation not permitted", "CAP_SYS_RESOURCE"),
+        ("Can't fork for 3849: File exists", "wait for its parent to reap it"),
+        ("Can't fork for 2: Resource temporarily unavailable", "linux.resources.pids.limit"),
         ("image: Can't open parent path: Permission denied", "chmod o+x"),
         ("Failed to setns when join-ns user", "give the container its own"),
         ("unix: External socket is used. Consider using --ext-unix-sk option.", "--ext-unix-sk"),
@@ -55,7 +57,20 @@ def test_each_cause_has_its_cure(own_words: str, cure: str) -> None:
 def test_every_cause_is_among_them() -> None:
     (table,) = (mark for mark in test_each_cause_has_its_cure.pytestmark if mark.name == "parametrize")  # type: ignore[attr-defined]
     for words, _ in failure.CAUSES:
-        assert any(word in own for own, _ in table.args[1] for word in words), words
+        assert any(failure._found(word, own) for own, _ in table.args[1] for word in words), words
+
+
+def test_parts_of_a_cause_are_looked_for_in_their_order() -> None:
+    assert failure._found("a ... c", "a b c")
+    assert not failure._found("a ... c", "c a ")
+    assert not failure._found("a ... c", "a b")
+    assert failure._found("b", "a b c")
+
+
+def test_the_cgroup_daemon_s_end_is_not_the_cause() -> None:
+    """It says so after every restore that fails."""
+    lines = ["Error (criu/cgroup.c:2055): cg: cgroupd: recv req error: No such file", "Error (criu/x.c:1): x: the cause"]
+    assert log.relevant(lines) == "x: the cause"
 
 
 def test_an_unknown_error_is_quoted_as_it_is() -> None:
