@@ -116,9 +116,49 @@ setup() {
 	nothing_left "$CT"
 }
 
-@test "userns: the container's root must be mapped" {
+without_root() { # only 1000 exists in it
+	edit '.linux.uidMappings = [{hostID: 100000, containerID: 1000, size: 1}]
+		| .linux.gidMappings = [{hostID: 200000, containerID: 1000, size: 1}]
+		| .process.user = {uid: 1000, gid: 1000} | (.mounts[] | select(.destination == "/dev/pts").options) -= ["gid=5"]'
+}
+
+# newer than runc 1.1
+@test "userns: without a root in it, run and exec are its user" {
+	without_root
+	script 'id -u; id -g; tr -s " " </proc/self/uid_map; grep ^CapEff /proc/self/status; stat -c %u:%g /bin /dev /dev/null /dev/shm /proc/1'
+	run_pyrunc -0 run "$CT"
+	expect_only $'1000\n1000\n 1000 100000 1\nCapEff:\t0000000000000000\n1000:1000\n1000:1000\n1000:1000\n1000:1000\n1000:1000'
+	start_sleeper
+	run_pyrunc -0 exec "$CT" sh -c 'id -u; id -g; echo x >/dev/null && readlink /proc/self/cwd'
+	expect_only $'1000\n1000\n/'
+	run_pyrunc -255 exec --user 0 "$CT" id
+	expect 'cannot setuid to unmapped uid 0 in user namespace'
+}
+
+# newer than runc 1.1
+@test "userns: without a root in it, a terminal, a file that is missing, and a second container in the same one" {
+	without_root
+	edit '.process.terminal = true'
+	writable
+	mkdir source
+	add_mount /made/here bind "$BUNDLE/source" bind
+	script 'stat -c %u:%g "$(tty)" /made; echo typed >/dev/tty'
+	output="$(python3 "$LIB/interminal.py" 33 77 "$PYRUNC" --root "$ROOT" run "$CT" </dev/null 2>&1 3>&-)"
+	output="${output//$'\r'/}"
+	expect_only $'1000:1000\n1000:1000\ntyped'
+	edit '.process.terminal = false'
+	start_sleeper
+	edit --arg cgroup "/$CGROUP/two" --arg path "/proc/$(init_pid "$CT")/ns/user" '.linux.cgroupsPath = $cgroup
+		| del(.linux.uidMappings, .linux.gidMappings) | .linux.namespaces |= map(if .type == "user" then .path = $path else . end)'
+	script 'id -u; tr -s " " </proc/self/gid_map'
+	run_pyrunc -0 run second
+	expect_only $'1000\n 1000 200000 1'
+}
+
+@test "userns: its user must be mapped" {
 	edit '.linux.uidMappings[0].containerID = 1 | .linux.gidMappings[0].containerID = 1'
 	run_pyrunc -1 run "$CT"
+	expect 'cannot setuid to unmapped uid 0 in user namespace'
 	nothing_left "$CT"
 }
 

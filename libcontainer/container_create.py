@@ -318,7 +318,7 @@ class _Make(Events):
         os.mkfifo(path, 0o622)
         os.chmod(path, 0o622)
         if self.plan.userns and not self.options.rootless_euid:
-            os.chown(path, self.plan.host_uid(0), self.plan.host_gid(0))
+            os.chown(path, *self.plan.host_root())
         self.fifo = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         if self.creation is not None:
             self.creation.fifo = self.fifo

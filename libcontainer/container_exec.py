@@ -229,7 +229,7 @@ class _Exec:
                 namespaces.append_leave_groups(batch)
             batch.call("setns", sysnr.SETNS, batch.local(pidfd), flags, path="namespaces of init")
             if self.userns:
-                namespaces.append_become_root(batch)
+                namespaces.append_become_root(batch, self.process["user"])
                 namespaces.append_not_dumpable(batch)
             channel.send(batch)
         finally:
@@ -243,7 +243,7 @@ class _Exec:
         )
         try:
             self._check_alive()
-            namespaces.join(channel, opened)
+            namespaces.join(channel, opened, self.process["user"])
         finally:
             namespaces.close_all(opened)
 

@@ -131,8 +131,9 @@ class _Restoration(_Make, restore.Events):
     def _admit(self, images: int) -> None:
         """CRIU reads images as the container's root too."""
         if self.plan.userns:
-            images_dir.admit(images, self.plan.host_uid(0), self.plan.host_gid(0))
-            images_dir.admit_files(images, self.plan.host_gid(0))
+            uid, gid = self.plan.host_root()
+            images_dir.admit(images, uid, gid)
+            images_dir.admit_files(images, gid)
 
     def limit(self) -> None:
         """CRIU is in the cgroup too, with its helpers: a limit that the container just keeps would not let it in."""
@@ -213,7 +214,7 @@ class _Restoration(_Make, restore.Events):
         state.namespace_paths = paths_of(pid)
         self._add_time_namespace(state.config, version)
         if self.plan.userns:
-            message_queues.give(pid, self.plan.host_uid(0), self.plan.host_gid(0))
+            message_queues.give(pid, *self.plan.host_root())
         self.container.save()
         faults.point("restore.saved")
 

@@ -147,7 +147,7 @@ class Creation:
             if score is not None:
                 child.write_oom_score(self.stage0, score)
             if opened:
-                namespaces.join(channel, opened)
+                namespaces.join(channel, opened, plan.process["user"])
         finally:
             namespaces.close_all(opened)
         unshared = self._time_offsets(channel)
@@ -163,7 +163,7 @@ class Creation:
         if self.plan.rootless_euid and self.plan.new & namespaces.CLONE_NEWUSER:
             self._unshare(channel, namespaces.CLONE_NEWUSER)
             self._write_maps(self.stage0)
-            namespaces.become_root(channel)
+            namespaces.become_root(channel, self.plan.process["user"])
             done |= namespaces.CLONE_NEWUSER
         self._unshare(channel, namespaces.CLONE_NEWTIME)
         lines = "".join(
@@ -281,8 +281,7 @@ class Creation:
         if plan.userns and plan.may_set_groups():
             batch.call("setgroups", sysnr.SETGROUPS, 0, 0)
         if plan.userns:
-            batch.call("setresgid", sysnr.SETRESGID, 0, 0, 0, path="user namespace root")
-            batch.call("setresuid", sysnr.SETRESUID, 0, 0, 0, path="user namespace root")
+            namespaces.append_become_root(batch, plan.process["user"])
         if self._made_by_init():
             batch.call("unshare", sysnr.UNSHARE, self._made_by_init(), path="namespaces")
         if plan.new & namespaces.CLONE_NEWNET:

@@ -116,7 +116,8 @@ def _make_directories(batch: Batch, dev: Argument, names: list[str], uid: int, g
 def _make_nodes(batch: Batch, dev: Argument, nodes: list[Node], plan: Plan) -> None:
     if not nodes:
         return
-    owners = [(_mapped(plan.host_uid, node.uid), _mapped(plan.host_gid, node.gid)) for node in nodes]
+    uid, gid = plan.host_root()
+    owners = [(_mapped(plan.host_uid, node.uid, uid), _mapped(plan.host_gid, node.gid, gid)) for node in nodes]
     rows = [(node.path[5:], node.mode, node.device, *owner) for node, owner in zip(nodes, owners, strict=True)]
     paths = [node.path for node in nodes]
     each = batch.each(rows)
@@ -127,12 +128,12 @@ def _make_nodes(batch: Batch, dev: Argument, nodes: list[Node], plan: Plan) -> N
     batch.end_each(each)
 
 
-def _mapped(on_host: Callable[[int], int], wanted: int) -> int:
+def _mapped(on_host: Callable[[int], int], wanted: int, root: int) -> int:
     """The owner's id on the host: the container's root if its user namespace does not have the one that is asked for."""
     try:
         return on_host(wanted)
     except Error:
-        return on_host(0)
+        return root
 
 
 def _chown(batch: Batch, dev: Argument, uid: int, gid: int, names: list[str]) -> None:

@@ -462,7 +462,7 @@ def prepare_dev_outside(channel: Channel, plan: Plan) -> None:
     """Make and fill the tmpfs for /dev in the initial user namespace, where mknod(2) works."""
     for mount in plan.mounts:
         if mount.target == "dev" and plan.dev_filled and not plan.bind_devices:
-            uid, gid = plan.host_uid(0), plan.host_gid(0)
+            uid, gid = plan.host_root()
             batch = Batch()
             batch.call("umask", sysnr.UMASK, 0)
             owner = [f"uid={uid}", f"gid={gid}"]

@@ -12,7 +12,7 @@ from libcontainer.saved_config import NAMESPACES as RUNC_NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from libcontainer.remote import Result
 
@@ -27,6 +27,7 @@ CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 CLONE_INTO_CGROUP = 0x200000000
 PR_SET_DUMPABLE = 4  # linux/prctl.h
+ROOT: Mapping[str, int] = {"uid": 0, "gid": 0}
 
 FLAGS = {
     "user": CLONE_NEWUSER,
@@ -77,8 +78,9 @@ def close_all(opened: Sequence[tuple[str, int]]) -> None:
         os.close(fd)
 
 
-def join(channel: Channel, opened: Sequence[tuple[str, int]]) -> None:
-    """Let the process behind `channel` join namespaces that may have different owners.
+def join(channel: Channel, opened: Sequence[tuple[str, int]], user: Mapping[str, int] = ROOT) -> None:
+    """Let the process behind `channel` join namespaces that may have different owners. Of a user namespace it becomes the
+    root, or where that is not mapped `user`.
 
     As nsenter(1) does: first all but the user namespace (we may own them and the user namespace may not), then the user
     namespace, becoming its root, then once more those that only that root may join. The mount namespace goes
@@ -88,14 +90,14 @@ def join(channel: Channel, opened: Sequence[tuple[str, int]]) -> None:
     append_not_dumpable(hide)
     channel.run(hide)
     rest = sorted(opened, key=lambda item: item[0] == "mount")
-    user = [item for item in rest if item[0] == "user"]
+    owner = [item for item in rest if item[0] == "user"]
     others = [item for item in rest if item[0] != "user"]
-    if user:
+    if owner:
         others = [item for item in others if not _try_join(channel, item)]
         batch = Batch()
         append_leave_groups(batch)
-        _append_join(batch, user[0])
-        append_become_root(batch)
+        _append_join(batch, owner[0])
+        append_become_root(batch, user)
         append_not_dumpable(batch)
         _run_join(channel, batch, "user")
     for item in others:
@@ -131,10 +133,10 @@ def _run_join(channel: Channel, batch: Batch, kind: str) -> None:
         raise Error(f"failed to join the {kind} namespace") from err
 
 
-def become_root(channel: Channel) -> None:
-    """Take the root ids of the user namespace that was just entered; unmapped ids stay what they are."""
+def become_root(channel: Channel, user: Mapping[str, int]) -> None:
+    """Take the root ids of the user namespace that was just entered, or else process.user's."""
     batch = Batch()
-    append_become_root(batch)
+    append_become_root(batch, user)
     channel.run(batch)
 
 
@@ -150,7 +152,19 @@ def append_leave_groups(batch: Batch) -> None:
     batch.tolerate(batch.call("setgroups", sysnr.SETGROUPS, 0, 0), errno.EPERM)
 
 
-def append_become_root(batch: Batch) -> None:
-    """The calls of become_root()."""
-    batch.call("setresgid", sysnr.SETRESGID, 0, 0, 0)
-    batch.call("setresuid", sysnr.SETRESUID, 0, 0, 0)
+def append_become_root(batch: Batch, user: Mapping[str, int]) -> None:
+    """The calls of become_root(). What is not mapped cannot be taken (EINVAL), and owns no files. Privileges stay: only
+    who was root loses them with the last root id, and an unmapped one is nobody's (capabilities(7))."""
+    ids = _append_ids(batch, 0, 0)
+    became = batch.skip()
+    for call in ids:
+        batch.tolerate(call, errno.EINVAL, skip=batch.count_since(call))
+    _append_ids(batch, user.get("uid", 0), user.get("gid", 0))
+    batch.end_skip(became)
+
+
+def _append_ids(batch: Batch, uid: int, gid: int) -> tuple[Result, Result]:
+    return (
+        batch.call("setresgid", sysnr.SETRESGID, gid, gid, gid, path="user namespace root"),
+        batch.call("setresuid", sysnr.SETRESUID, uid, uid, uid, path="user namespace root"),
+    )

@@ -149,6 +149,14 @@ class Plan:
         """Does the config name this namespace (new or joined)?"""
         return bool(self.new & namespaces.FLAGS[kind]) or self.joined(kind) is not None
 
+    def host_root(self) -> tuple[int, int]:
+        """The host's uid and gid of who sets the container up: its root, or its user where root is not mapped."""
+        try:
+            return self.host_uid(0), self.host_gid(0)
+        except Error:
+            user = self.process["user"]
+            return self.host_uid(user.get("uid", 0)), self.host_gid(user.get("gid", 0))
+
     def host_uid(self, uid: int) -> int:
         """The host's uid for the container's."""
         return self._host_id(self.uid_map, uid, "uid")

@@ -135,8 +135,8 @@ def _map(where: str, mappings: Sequence[IDMapping]) -> None:
     for index, mapping in enumerate(mappings):
         if not mapping.get("size"):
             raise InvalidSpec(f"{where}[{index}].size", "must be greater than 0")
-    if not is_mapped(0, mappings):
-        raise InvalidSpec(where, "container's root (id 0) must be mapped")
+    if not mappings:
+        raise InvalidSpec(where, "a user namespace needs at least one mapping")
 
 
 def _rootless(linux: Linux, spaces: Mapping[str, str]) -> None:

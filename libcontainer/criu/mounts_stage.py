@@ -303,7 +303,7 @@ class Stage:
         """As create makes it for a user namespace."""
         plan = self._plan
         mount = next(mount for mount in plan.mounts if mount.target == "dev")
-        uid, gid = plan.host_uid(0), plan.host_gid(0)
+        uid, gid = plan.host_root()
         owner = [f"uid={uid}", f"gid={gid}"]
         detached = mounts.detached_tmpfs(batch, mount, [*owner, *mounts.labelled(plan, mount)])
         devices.fill(batch, detached, plan, uid=uid, gid=gid)

@@ -87,6 +87,16 @@ def test_ids() -> None:
         mapped.host_gid(10)
 
 
+def test_who_sets_the_container_up() -> None:
+    """Its root, or its user where one of root's ids is not mapped."""
+    assert plan(minimal()).host_root() == (0, 0)
+    some, root = [{"containerID": 5, "hostID": 1000, "size": 1}], [{"containerID": 0, "hostID": 2000, "size": 6}]
+    for uids, gids, expected in ((root, root, (2000, 2000)), (some, root, (1000, 2005)), (some, some, (1000, 1000))):
+        document = minimal(namespaces=spaces("user"), uidMappings=uids, gidMappings=gids)
+        document["process"]["user"] = {"uid": 5, "gid": 5}
+        assert plan(document).host_root() == expected
+
+
 def test_who_makes_devices() -> None:
     linux = {"namespaces": spaces("user", "mount"), "uidMappings": MAPS, "gidMappings": MAPS}
     assert not plan(minimal()).bind_devices

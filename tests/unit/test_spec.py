@@ -397,7 +397,7 @@ REFUSED: list[tuple[Edit, str, str]] = [
         "user namespaces enabled, but no namespace path to join nor mappings to apply specified",
     ),
     (put("linux.uidMappings", ID_MAP), "linux.uidMappings", "user namespace isn't enabled in the config"),
-    (both(user_namespace(), drop("linux", "gidMappings")), "linux.gidMappings", "must be mapped"),
+    (both(user_namespace(), drop("linux", "gidMappings")), "linux.gidMappings", "at least one mapping"),
     (user_namespace(size=0), "linux.uidMappings[0].size", "must be greater than 0"),
     (
         both(user_namespace(), put("process.user.uid", 10)),
