@@ -369,3 +369,34 @@ process() {
 	wait "$pid" || code=$?
 	[[ $code -eq 33 ]]
 }
+
+@test "exec --exec-wait-fifo: the program waits for who reads" {
+	start_sleeper
+	mkfifo wait.fifo
+	"$PYRUNC" --root "$ROOT" exec -d --pid-file pid --exec-wait-fifo wait.fifo "$CT" sh -c 'echo it runs; exec sleep 100' </dev/null >"$OUT" 2>&1 3>&-
+	sleep 0.3
+	[[ ! -s $OUT && $(readlink "/proc/$(cat pid)/exe") != *busybox ]]
+	[[ $(timeout 10 cat wait.fifo) == 0 ]]
+	wait_for grep -q 'it runs' "$OUT"
+	[[ $(tr '\0' ' ' <"/proc/$(cat pid)/cmdline") == 'sleep 100 ' ]]
+}
+
+@test "exec --exec-wait-fifo: in the foreground, with no descriptor left open" {
+	probe_in_rootfs
+	start_sleeper
+	mkfifo wait.fifo
+	timeout 10 cat wait.fifo >"$OUT" 3>&- &
+	run_pyrunc -0 exec --exec-wait-fifo wait.fifo "$CT" probe fds
+	[[ $(cut -d' ' -f1 <<<"$output" | sort -n | tr '\n' ' ') == '0 1 2 ' ]]
+	wait
+	[[ $(cat "$OUT") == 0 ]]
+}
+
+@test "exec --exec-wait-fifo: something else than a fifo, and nothing" {
+	start_sleeper
+	touch file
+	run_pyrunc -255 exec --exec-wait-fifo file "$CT" true
+	expect 'file is not a fifo'
+	run_pyrunc -255 exec --exec-wait-fifo nowhere "$CT" true
+	expect 'failed to open exec wait fifo: ' 'nowhere: no such file or directory'
+}

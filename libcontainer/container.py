@@ -240,8 +240,10 @@ class Container:
         pidfd_socket: str | None = None,
         cgroup: Sequence[str] = (),
         ignore_paused: bool = False,
+        wait_fifo: str | None = None,
     ) -> Process:
-        """Run one more process (an OCI `process` object) in the container; it is our child."""
+        """Run one more process (an OCI `process` object) in the container; it is our child. Its program waits until somebody
+        opens `wait_fifo` for reading; the process's user must be allowed to write there."""
         from libcontainer import container_exec
 
         return container_exec.execute(
@@ -253,6 +255,7 @@ class Container:
             pidfd_socket=pidfd_socket,
             cgroup=list(cgroup),
             ignore_paused=ignore_paused,
+            wait_fifo=wait_fifo,
         )
 
     def signal(self, signum: int, *, all: bool = False) -> None:

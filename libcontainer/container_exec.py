@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from libcontainer import (
     child,
@@ -19,7 +20,7 @@ from libcontainer import (
     sysnr,
 )
 from libcontainer.cgroup_entry import Entry
-from libcontainer.ending import Ending
+from libcontainer.ending import Ending, wait_for_reader
 from libcontainer.errors import ContainerNotRunning, Error
 from libcontainer.plan import Slots
 from libcontainer.process import Process
@@ -45,6 +46,7 @@ def execute(
     pidfd_socket: str | None,
     cgroup: list[str],
     ignore_paused: bool,
+    wait_fifo: str | None,
 ) -> Process:
     """Start `process` in the container; it is our child, and runs when this returns."""
     child.check_open(stdio)
@@ -52,6 +54,7 @@ def execute(
     run = _Exec(container, process, stdio, cgroup)
     try:
         run.connect(console_socket, console, pidfd_socket)
+        run.fifo = _open_fifo(wait_fifo) if wait_fifo else -1
         return run.run()
     except BaseException:
         run.abort()
@@ -75,6 +78,17 @@ def _check(container: Container, process: dict[str, Any], ignore_paused: bool) -
     check_user(process, saved.uid_mappings, saved.gid_mappings)  # type: ignore[arg-type]
 
 
+def _open_fifo(path: str) -> int:
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError as err:
+        raise Error("failed to open exec wait fifo") from err
+    if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise Error(f"exec wait fifo {path} is not a fifo")
+    return fd
+
+
 class _Exec:
     """One exec."""
 
@@ -85,6 +99,7 @@ class _Exec:
         "console",
         "container",
         "entry",
+        "fifo",
         "pid",
         "pidfd",
         "pidfd_peer",
@@ -120,6 +135,7 @@ class _Exec:
         self.stage0 = 0
         self.pid = 0
         self.pidfd = -1
+        self.fifo = -1
 
     # -- the sequence
 
@@ -185,8 +201,9 @@ class _Exec:
             os.close(fd)
         if self.channel is not None:
             self.channel.close()
-        if self.pidfd >= 0:
-            os.close(self.pidfd)
+        for fd in (self.pidfd, self.fifo):
+            if fd >= 0:
+                os.close(fd)
 
     # -- namespaces and cgroup
 
@@ -364,6 +381,8 @@ class _Exec:
         batch.call("setsid", sysnr.SETSID)
         root = batch.openat2(AT_FDCWD, "/", os.O_PATH | os.O_DIRECTORY)
         batch.call("dup3", sysnr.DUP3, root, self.slots.root, os.O_CLOEXEC)
+        if self.fifo >= 0:
+            batch.call("dup3", sysnr.DUP3, batch.local(self.fifo), self.slots.fifo, os.O_CLOEXEC)
 
     def _scheduler_words(self, err: StepError) -> str | None:
         cgroup = self.container.cgroup
@@ -388,7 +407,7 @@ class _Exec:
         channel.run(batch)
 
     def _needs_proc(self) -> bool:
-        return bool(self.process.get("apparmorProfile") or self.process.get("selinuxLabel"))
+        return bool(self.process.get("apparmorProfile") or self.process.get("selinuxLabel") or self.fifo >= 0)
 
     def _console(self, channel: Channel) -> None:
         from libcontainer import pty
@@ -411,7 +430,10 @@ class _Exec:
             log=self.container.log,
             late_apparmor=self.process.get("apparmorProfile"),
         )
-        ending.run(channel)
+        ending.run(channel, self._wait if self.fifo >= 0 else None)
+
+    def _wait(self, batch: Batch, _process: dict[str, Any]) -> None:
+        wait_for_reader(batch, self.slots)
 
     def _may_set_groups(self) -> bool:
         if self.saved.rootless_euid:

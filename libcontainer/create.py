@@ -38,10 +38,9 @@ from libcontainer import (
     sysnr,
 )
 from libcontainer.cgroup_entry import Entry
-from libcontainer.ending import Ending
+from libcontainer.ending import Ending, wait_for_reader
 from libcontainer.remote import (
     AT_FDCWD,
-    OP_LABEL,
     Batch,
     Channel,
 )
@@ -464,14 +463,7 @@ class Creation:
 
     def _append_last(self, batch: Batch, process: dict[str, Any]) -> None:
         """Wait for `start`, then run the startContainer hooks."""
-        slots = self.plan.slots
-        batch.op(OP_LABEL, 0, ("pyrunc: cannot open exec fifo",), "label")
-        proc = f"self/fd/{slots.fifo}"
-        fifo = batch.call("openat", sysnr.OPENAT, slots.proc, proc, os.O_WRONLY | os.O_CLOEXEC, 0)
-        batch.call("write", sysnr.WRITE, fifo, b"0", 1)
-        # The fifo's writing end stays open until execve: its end of file tells `start` that the program runs.
-        batch.close(slots.fifo)
-        batch.close(slots.proc)
+        wait_for_reader(batch, self.plan.slots)
         if self._hooks("startContainer"):
             from libcontainer import container_hooks
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import os
 
-from libcontainer import environment, namespaces, process_setup
+from libcontainer import environment, namespaces, process_setup, sysnr
 from libcontainer.errors import Error
-from libcontainer.remote import ANY_ERROR, OP_DETACH, OP_EXEC, OP_SYNC, Batch, Channel, StepError
+from libcontainer.remote import ANY_ERROR, OP_DETACH, OP_EXEC, OP_LABEL, OP_SYNC, Batch, Channel, StepError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from libcontainer.plan import Slots
-    from libcontainer.remote import Reply, Result
+    from libcontainer.remote import Result
     from libcontainer.seccomp import Filter
 
 CLOSE_ALL = 0xFFFFFFFF
@@ -86,7 +86,7 @@ class Ending:
         try:
             path = self._credentials(channel)
         except StepError as err:
-            if words := process_setup.keyring_refused(err):
+            if words := process_setup.keyring_refused(err) or process_setup.apparmor_refused(err):
                 raise Error(words) from err
             raise
         if self._seccomp and self._process.get("noNewPrivileges"):
@@ -119,7 +119,7 @@ class Ending:
         if self._late_apparmor:
             process_setup.apparmor(batch, self._late_apparmor, self._slots.proc)
         lookup = process_setup.Lookup(batch, process["args"][0], path)
-        reply = _run(channel, batch)
+        reply = channel.run(batch)
         became.check(reply, self._log)
         lookup.check_cwd(reply)
         return lookup.result(reply)
@@ -170,14 +170,15 @@ class Ending:
         batch.op(OP_EXEC, 0, (path, argv, envp, messages), "execve", path)
 
 
-def _run(channel: Channel, batch: Batch) -> Reply:
-    try:
-        return channel.run(batch)
-    except StepError as err:
-        words = process_setup.apparmor_refused(err)
-        if words is None:
-            raise
-        raise Error(words) from None
+def wait_for_reader(batch: Batch, slots: Slots) -> None:
+    """At the end of everything: open the fifo for writing, which waits until somebody reads, and say so there."""
+    batch.op(OP_LABEL, 0, ("pyrunc: cannot open exec fifo",), "label")
+    proc = f"self/fd/{slots.fifo}"
+    fifo = batch.call("openat", sysnr.OPENAT, slots.proc, proc, os.O_WRONLY | os.O_CLOEXEC, 0)
+    batch.call("write", sysnr.WRITE, fifo, b"0", 1)
+    # The fifo's writing end stays open until execve: its end of file tells the reader that the program runs.
+    batch.close(slots.fifo)
+    batch.close(slots.proc)
 
 
 def _close_finished(batch: Batch, slots: Slots) -> None:

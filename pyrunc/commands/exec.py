@@ -51,6 +51,7 @@ COMMAND = Command(
         PRESERVE_FDS,
         Flag("cgroup", TEXTS, "run the process in an existing sub-cgroup; format is [<controller>:]<cgroup>"),
         Flag("ignore-paused", SWITCH, "allow exec in a paused container"),
+        Flag("exec-wait-fifo", TEXT, "wait with the program until somebody opens this FIFO for reading"),
     ),
     description="""\
 The command is looked up and run in the container's namespaces, root, and cgroup; its user, environment and limits are
@@ -117,6 +118,7 @@ def _start(
         pidfd_socket=call.text("pidfd-socket") or None,
         cgroup=call.texts("cgroup"),
         ignore_paused=call.switch("ignore-paused"),
+        wait_fifo=call.text("exec-wait-fifo") or None,
     )
     try:
         write_pid_file(pid_file, child.pid)

@@ -543,7 +543,7 @@ def test_exec_overlays(world: SimpleNamespace) -> None:
     process, options = executed(
         world, "--cwd", "/tmp", "-e", "A=1", "--env", "B=2", "-u", "7:8", "-g", "9", "--additional-gids", "10",
         "--process-label", "l", "--apparmor", "a", "--no-new-privs=false", "-c", "CAP_CHOWN", "--cgroup", "cpu,cpuacct:s",
-        "--cgroup", "x", "--ignore-paused", "--pid-file", "pid", "--pidfd-socket", "p", "c", "id",
+        "--cgroup", "x", "--ignore-paused", "--pid-file", "pid", "--pidfd-socket", "p", "--exec-wait-fifo", "f", "c", "id",
     )  # fmt: skip
     assert process["cwd"] == "/tmp"
     assert process["env"] == ["PATH=/bin", "A=1", "B=2"]
@@ -555,7 +555,7 @@ def test_exec_overlays(world: SimpleNamespace) -> None:
     assert "inheritable" not in process["capabilities"]
     assert options["cgroup"] == ["cpu,cpuacct:s", "x"]
     assert options["ignore_paused"] is True
-    assert options["pidfd_socket"] == "p"
+    assert (options["pidfd_socket"], options["wait_fifo"]) == ("p", "f")
     assert (world.bundle / "pid").read_bytes() == b"77"
 
 

@@ -291,7 +291,7 @@ SURFACE = {
         ("preserve-fds", "", NUMBER), ("cwd", "", TEXT), ("env", "e", TEXTS), ("tty", "t", SWITCH),
         ("user", "u", TEXT), ("additional-gids", "g", NUMBERS), ("process", "p", TEXT),
         ("process-label", "", TEXT), ("apparmor", "", TEXT), ("no-new-privs", "", SWITCH), ("cap", "c", TEXTS),
-        ("cgroup", "", TEXTS), ("ignore-paused", "", SWITCH),
+        ("cgroup", "", TEXTS), ("ignore-paused", "", SWITCH), ("exec-wait-fifo", "", TEXT),
     },
     "kill": {("all", "a", SWITCH)},
     "delete": {("force", "f", SWITCH)},
