@@ -20,7 +20,9 @@ pytestmark = [pytest.mark.root, pytest.mark.usefixtures("criu")]
 @pytest.fixture
 def host(sandbox: Sandbox) -> Iterator[int]:
     """A process in such a namespace."""
-    process = subprocess.Popen(["unshare", "--mount", "--propagation", "shared", "sleep", "1000"])
+    # Private first: what is shared with the machine would be shared with it still.
+    share = "mount --make-rshared / && exec sleep 1000"
+    process = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-c", share])
     try:
         wait_until(lambda: os.readlink(f"/proc/{process.pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt"))
         wait_until(lambda: " shared:" in Path(f"/proc/{process.pid}/mountinfo").read_text())
