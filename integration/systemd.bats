@@ -414,6 +414,131 @@ same() { # same WHAT EXPECTED GOT
 	[[ -z $(systemctl list-units --all --plain --no-legend "pyrunctest-$CGROUP-*") ]]
 }
 
+# --- checkpoint and restore ---
+
+# counting: a running container that writes 1, 2, 3, ... to /count; its stdio is the null device.
+counting() {
+	require_criu
+	writable
+	# shellcheck disable=SC2016
+	script 'i=0; while :; do i=$((i + 1)); echo $i >>/count; sleep 0.2; done'
+	pyrunc run -d "$CT" </dev/null >/dev/null 2>&1 3>&-
+	counts
+}
+
+counts() { # it goes on, and has missed and repeated nothing
+	wait_for more_than "$(cat rootfs/count 2>/dev/null | wc -l)"
+	local numbers
+	numbers="$(cat rootfs/count)"
+	same numbers "$(seq "$(wc -l <<<"$numbers")")" "$numbers"
+}
+
+more_than() {
+	[[ $(wc -l <rootfs/count) -gt $1 ]]
+}
+
+dumped() { # dumped [CHECKPOINT-ARGS]
+	run_pyrunc -0 checkpoint --image-path "$BATS_TEST_TMPDIR/images" "$@" "$CT"
+	nothing_left "$CT"
+	no_unit_left
+}
+
+restored() { # restored [RESTORE-ARGS]
+	pyrunc restore -d --image-path "$BATS_TEST_TMPDIR/images" "$@" "$CT" </dev/null >/dev/null 2>"$OUT" 3>&- || {
+		cat "$OUT"
+		return 1
+	}
+}
+
+@test "systemd: a restored container is in its scope, with its limits and device rules" {
+	resources '{"memory": {"limit": 67108864}, "pids": {"limit": 20}, "cpu": {"quota": 50000, "period": 100000, "cpus": "0"}}'
+	counting
+	dumped
+	restored
+	counts
+	shows ControlGroup "/system.slice/$UNIT" Description "libcontainer container $CGROUP" ActiveState active Delegate yes \
+		MemoryMax 67108864 TasksMax 20 CPUQuotaPerSecUSec 500ms AllowedCPUs 0 DevicePolicy strict
+	holds memory.max 67108864 pids.max 20 cpu.max "50000 100000" cpuset.cpus 0
+	systemctl daemon-reload
+	holds memory.max 67108864 pids.max 20 cpu.max "50000 100000" cpuset.cpus 0
+	# all of it is in the scope, and nothing else: CRIU was there for a while
+	same processes "$(pyrunc ps -f json "$CT" | jq -r 'sort | .[]')" "$(sort -n "$DIR/cgroup.procs")"
+	grep -qx "$(init_pid "$CT")" "$DIR/cgroup.procs"
+	! grep -l criu "$(sed 's|.*|/proc/&/comm|' "$DIR/cgroup.procs")"
+	run_pyrunc exec --cap CAP_MKNOD "$CT" sh -c 'mknod /tmp/disk b 7 0 && head -c 1 /tmp/disk'
+	expect "Operation not permitted"
+	run_pyrunc -0 exec "$CT" sh -c 'cat /proc/self/cgroup; echo x >/dev/null; head -c 2 /dev/zero | wc -c'
+	expect_only $'0::/\n2'
+	run_pyrunc -0 update --pids-limit 30 "$CT"
+	shows TasksMax 30
+	run_pyrunc -0 pause "$CT"
+	holds cgroup.freeze 1
+	run_pyrunc -0 resume "$CT"
+	run_pyrunc -0 delete -f "$CT"
+	nothing_left "$CT"
+	no_unit_left
+}
+
+@test "systemd: restored again and again, and left running" {
+	counting
+	for _ in 1 2 3; do
+		run_pyrunc -0 checkpoint --leave-running --image-path "$BATS_TEST_TMPDIR/images" "$CT"
+		shows ActiveState active
+		counts
+		rm -r "$BATS_TEST_TMPDIR/images"
+		dumped
+		restored
+		counts
+		rm -r "$BATS_TEST_TMPDIR/images"
+	done
+}
+
+@test "systemd: images know no driver" {
+	counting
+	dumped
+	edit --arg path "/$CGROUP" '.linux.cgroupsPath = $path | .linux.resources.pids.limit = 17'
+	"$PYRUNC" --root "$ROOT" restore -d --image-path "$BATS_TEST_TMPDIR/images" "$CT" </dev/null >/dev/null 2>"$OUT" 3>&-
+	counts
+	same limit 17 "$(cat "$CGROUPS/$CGROUP/pids.max")"
+	no_unit_left
+	rm -r "$BATS_TEST_TMPDIR/images"
+	"$PYRUNC" --root "$ROOT" checkpoint --image-path "$BATS_TEST_TMPDIR/images" "$CT"
+	edit --arg path "pyrunctest-b.slice:pyrunctest:$CGROUP" '.linux.cgroupsPath = $path'
+	restored
+	counts
+	shows ControlGroup "/pyrunctest.slice/pyrunctest-b.slice/$UNIT" TasksMax 17
+	run_pyrunc -0 delete -f "$CT"
+	systemctl stop pyrunctest.slice
+}
+
+@test "systemd: a restore that fails leaves no unit" {
+	counting
+	dumped
+	rm "$BATS_TEST_TMPDIR/images"/pages-*.img
+	! restored || return 1
+	grep -q "criu failed: type RESTORE" "$OUT"
+	nothing_left "$CT"
+	no_unit_left
+}
+
+@test "systemd: a restored container with a user namespace may make cgroups below its own" {
+	edit '.linux.namespaces |= (map(select(.type != "cgroup" and .type != "user")) + [{"type": "cgroup"}, {"type": "user"}])
+		| .linux.uidMappings = [{"containerID": 0, "hostID": 100000, "size": 65536}] | .linux.gidMappings = .linux.uidMappings
+		| .mounts |= map(select(.destination != "/sys/fs/cgroup"))'
+	add_mount /sys/fs/cgroup cgroup cgroup nosuid noexec nodev
+	chown -R 100000:100000 rootfs
+	counting
+	dumped
+	restored
+	counts
+	same owner 100000 "$(stat -c %u "$DIR")"
+	run_pyrunc -0 exec "$CT" sh -ec 'mkdir /sys/fs/cgroup/below; echo $$ >/sys/fs/cgroup/below/cgroup.procs; cat /proc/self/cgroup'
+	expect_only 0::/below
+	run_pyrunc -0 delete -f "$CT"
+	nothing_left "$CT"
+	no_unit_left
+}
+
 # --- a user's own systemd ---
 
 @test "systemd, rootless: the life of a container" {

@@ -94,8 +94,6 @@ class _Restoration(_Make, restore.Events):
         self._first_state()
         self._admit(images)
         self.make_cgroup()
-        self.limit()
-        faults.point("restore.cgroup")
         self._restore(images, work)
         self._limit_processes(0)
         self._close()
@@ -194,6 +192,12 @@ class _Restoration(_Make, restore.Events):
         return found
 
     # -- events of the restore
+
+    def enter(self, criu: int) -> None:
+        """Limits come afterwards: a unit of systemd's is there when it has its first process."""
+        self.cgroup.join(criu)
+        self.limit()
+        faults.point("restore.cgroup")
 
     def namespaces_ready(self, pid: int) -> None:
         self._pid = pid

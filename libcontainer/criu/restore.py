@@ -58,6 +58,10 @@ class Events:
 
     __slots__ = ()
 
+    def enter(self, criu: int) -> None:
+        """CRIU is there and shall be where its children will be: in the container's cgroups, whose limits hold then."""
+        raise NotImplementedError
+
     def namespaces_ready(self, pid: int) -> None:
         """The namespaces are there, and one process in them."""
         raise NotImplementedError
@@ -257,7 +261,7 @@ class Restore:
 
     def _join_cgroup(self, request: Message) -> None:
         """CRIU goes where its children shall be; the cgroups in the images are made below, whatever they were named."""
-        self._cgroup.join(self.session.pid)
+        self._events.enter(self.session.pid)
         with open(f"/proc/{self.session.pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
             lines = [line.split(":", 2) for line in file.read().splitlines()]
         for _, controllers, path in lines:
