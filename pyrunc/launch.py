@@ -31,7 +31,7 @@ class Launch:
         # What the command line names is relative to the caller, what the bundle says to the bundle.
         self._pid_file = absolute(call.text("pid-file"))
         self.console_socket = absolute(call.text("console-socket"))
-        self._pidfd_socket = absolute(call.text("pidfd-socket"))
+        self._pidfd_socket = absolute(call.text("pidfd-socket")) if call.takes("pidfd-socket") else ""  # restore has none
         _enter_bundle(call.text("bundle"))
         self.spec: dict[str, Any] = {**specs.load("config.json")}
         self.terminal = bool(self.spec.get("process", {}).get("terminal"))

@@ -149,6 +149,10 @@ class Invocation:
         self._table = _table((*GLOBAL, HELP, *command.flags))
         self.arguments = _parse(tokens, self._table, self._given, options_first=command.options_first)
 
+    def takes(self, name: str) -> bool:
+        """Whether the command has such a flag."""
+        return name in self._table
+
     def given(self, name: str) -> bool:
         return self._table[name] in self._given
 
