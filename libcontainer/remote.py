@@ -44,6 +44,7 @@ DESCRIPTORS = 256  # numbers that init may use: what a batch opens, and the slot
 ANY_ERROR = 0xFFFF
 CONTINUE = 1
 DIED = "init died before it was set up"
+NOT_ASKED = "init answered with something else than was asked"
 # Under --debug, for who looks for runc's words: it needs a mount or a copy for what a sealed memfd is from the start.
 SEALED = (
     'nsexec is a sealed memfd, in place of "runc exeseal: using /proc/self/exe clone" and '
@@ -372,12 +373,16 @@ class Channel:
         head += self._read(_REPLY.size - len(head))
         failed, error, ncalls, row, nfds, *sent = _REPLY.unpack(head)
         if ncalls != len(batch) or nfds > MAX_FDS or failed >= ncalls:
-            raise InitError("init answered with something else than was asked")
+            raise InitError(NOT_ASKED)
         results = struct.unpack(f"={ncalls}q", self._read(8 * ncalls))
         data = self._read(batch.out_range[1])
         if failed >= 0:
             name, path = batch.names[failed]
-            raise StepError(name, error, path[row] if isinstance(path, (list, tuple)) else path, failed)
+            if isinstance(path, (list, tuple)):
+                if row >= len(path):
+                    raise InitError(NOT_ASKED)
+                path = path[row]
+            raise StepError(name, error, path, failed)
         if len(fds) != sum(results[index] >= 0 for index in batch.back):
             raise SyscallError("recvmsg", EMFILE)  # the kernel drops those that we have no room for
         return Reply(results, data, tuple(sent[:nfds]), fds)

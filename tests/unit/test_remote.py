@@ -313,6 +313,17 @@ def test_answers_to_something_else(answer: tuple[int, ...]) -> None:
         assert open_descriptors() == before
 
 
+def test_a_row_that_was_not_asked_for() -> None:
+    with Liar() as liar:
+        batch = Batch()
+        each = batch.each([("one",), ("two",)])
+        batch.openat2(3, item(), os.O_PATH, name=["one", "two"])
+        batch.end_each(each)
+        liar.socket.sendall(REPLY.pack(1, 2, 2, 2, 0, *[0] * MAX_FDS) + bytes(16))
+        with pytest.raises(InitError, match="something else"):
+            liar.channel.receive(batch)
+
+
 def test_descriptors_that_nobody_asked_for() -> None:
     with Liar() as liar:
         before = open_descriptors()
