@@ -405,7 +405,7 @@ def console(sandbox: Sandbox) -> Iterator[str]:
         yield str(path)
 
 
-@pytest.mark.parametrize("fake", ["link", "regular", "fifo"])
+@pytest.mark.parametrize("fake", ["link", "regular", "fifo", "host's"])
 def test_cve_2025_52565(runtime: Runtime, bundle: Bundle, outside: Path, console: str, fake: str) -> None:
     """The terminal comes from a devpts or not at all, in create and in exec."""
     bare_dev(bundle)
@@ -416,7 +416,8 @@ def test_cve_2025_52565(runtime: Runtime, bundle: Bundle, outside: Path, console
     elif fake == "regular":
         ptmx.write_text("evil")
     else:
-        ptmx.symlink_to(f"../../../../../../..{outside}/victim")
+        target = f"{outside}/victim" if fake == "link" else "/dev/pts/ptmx"
+        ptmx.symlink_to(f"../../../../../../..{target}")
     bundle.write()
     runtime.ok("run", "-d", "-b", str(bundle.path), "c")
     status, text = runtime.run("exec", "-d", "-t", "--console-socket", console, "c", "tty")

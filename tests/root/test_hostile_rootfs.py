@@ -195,6 +195,23 @@ def test_masked_and_readonly_symlinks(case: Case, key: str, *, relative: bool) -
     (case.outside.directory / "target/x").unlink()
 
 
+@pytest.mark.parametrize("up", ["", "../../../.."], ids=["absolute", "dotdot"])
+@pytest.mark.parametrize("kind", ["directory", "file"])
+def test_masked_and_readonly_places_behind_symlinks(case: Case, kind: str, up: str) -> None:
+    """What they lead to inside is hidden, and protected."""
+    place = case.bundle.rootfs / "place"
+    for name in ("hidden", "protected"):
+        (place / name).mkdir(parents=True)
+        (place / name / "file").write_text(f"{name}\n")
+        (case.bundle.rootfs / name).symlink_to(f"{up}/place/{name}" + ("/file" if kind == "file" else ""))
+    case.bundle.spec["linux"].update(maskedPaths=["/hidden"], readonlyPaths=["/protected"])
+    case.bundle.args("sh", "-c", "cat /place/*/file; echo more >> /place/protected/file; true")
+    _status, text = case.attempt()
+    assert "hidden\n" not in text
+    assert "protected\n" in text
+    assert "can't create /place/protected/file: Read-only file system" in text
+
+
 @pytest.mark.parametrize("relative", [False, True], ids=["absolute", "dotdot"])
 def test_cwd_symlink(case: Case, *, relative: bool) -> None:
     """A working directory that is missing is made inside."""

@@ -303,6 +303,21 @@ def test_delegated(caller: Callable[..., Caller], delegated: Path, kind: str, na
     assert not cgroup.exists()
 
 
+@pytest.mark.parametrize("kind", ["user", "mapped"])
+def test_a_read_only_view_of_the_callers_cgroups(caller: Callable[..., Caller], delegated: Path, kind: str) -> None:
+    """CVE-2023-25809: without a cgroup namespace it is the host's hierarchy that is mounted."""
+    who = caller(kind, "delegated")
+    view = {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]}
+    who.bundle.spec["mounts"].append(view)
+    attack = f"ls -d /sys/fs/cgroup/{delegated.name}/caller; mkdir /sys/fs/cgroup/{delegated.name}/evil"
+    who.write("sh", "-c", attack, resources={"devices": ALL_DEVICES})
+    status, text = who.run("run", "--bundle", str(who.bundle.path), "c")
+    assert "/caller\n" in text
+    assert status == 1
+    assert "Read-only file system" in text
+    assert not (delegated / "evil").exists()
+
+
 @pytest.mark.skipif(TOP == CGROUPS, reason="no cgroup v1")
 @pytest.mark.parametrize("kind", ["user", "mapped"])
 def test_hybrid_with_the_unified_hierarchy_alone(caller: Callable[..., Caller], delegated: Path, kind: str) -> None:
