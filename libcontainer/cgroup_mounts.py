@@ -64,7 +64,8 @@ def _unified(plan: Plan, mount: Mount) -> Step:
 
 
 def _fresh_unified(batch: Batch, plan: Plan, mount: Mount) -> None:
-    batch.mount_on(open_target(batch, plan, mount), mount.source or "cgroup", "cgroup2", mount.options.flags, "")
+    data = ",".join(mount.options.data)
+    batch.mount_on(open_target(batch, plan, mount), mount.source or "cgroup", "cgroup2", mount.options.flags, data)
     set_propagation(batch, plan, mount)
 
 

@@ -175,7 +175,7 @@ def device_rules(linux: Linux) -> list[dict[str, Any]]:
     """The cgroup's device rules in runc's form: the spec's, then those that every container needs."""
     rules = [
         _rule(
-            rule.get("type", "a"),
+            rule.get("type") or "a",
             rule.get("major", _ANY),
             rule.get("minor", _ANY),
             rule.get("access", ""),

@@ -14,7 +14,7 @@ from libcontainer.child import check_open
 from libcontainer.container_create import _load, _Make
 from libcontainer.criu import features, images_dir, message_queues, mounts, mounts_sidecar, restore
 from libcontainer.criu.failure import CriuFailed
-from libcontainer.criu.mounts_sources import CGROUPS, Host
+from libcontainer.criu.mounts_sources import Host
 from libcontainer.criu.mounts_stage import Stage
 from libcontainer.criu.progress import Progress
 from libcontainer.errors import Error, Unsupported, describe
@@ -185,7 +185,7 @@ class _Restoration(_Make, restore.Events):
         """Of the cgroup mounts of a container without a cgroup namespace."""
         found = {}
         for mount in self.plan.mounts:
-            if mount.fstype in CGROUPS:
+            if self.plan.shows_cgroups(mount):
                 for hierarchy in self.plan.cgroup_hierarchies:
                     point = f"/{mount.target}/{hierarchy.name}".rstrip("/")
                     found[point] = hierarchy.directory if self.cgroup.version == 1 else CGROUP_ROOT

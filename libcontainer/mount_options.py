@@ -171,7 +171,7 @@ class MountOptions:
             self.idmap = word
         elif word in _EXTENSIONS:
             self.extensions.append(word)
-        else:
+        elif word:
             self.data.append(word)
 
     def _add_recursive(self, word: str) -> None:

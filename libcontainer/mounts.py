@@ -34,12 +34,13 @@ from libcontainer.mount_options import (
     SUPERBLOCK_WORDS,
 )
 from libcontainer.remote import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, Batch, StepError
+from libcontainer.spec_process import selinux_enabled
 from libcontainer.steps import Step, Talk
 from libcontainer.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from libcontainer.plan import Plan
@@ -178,7 +179,7 @@ def _steps_of(plan: Plan, mount: Mount) -> Sequence[Step | Talk]:
         return [_step(plan, mount, lambda batch: _bind(batch, plan, mount))]
     if mount.bind_remount:
         return [Step(mount.what, lambda batch: _bind_remount(batch, plan, mount), words=lambda err: _words(mount, err))]
-    if mount.fstype in ("cgroup", "cgroup2"):
+    if plan.shows_cgroups(mount):
         from libcontainer import cgroup_mounts
 
         return cgroup_mounts.steps(plan, mount)
@@ -391,16 +392,23 @@ def detached_tmpfs(batch: Batch, mount: Mount, data: Sequence[str]) -> Result:
     for flag, word in SUPERBLOCK_WORDS:
         if mount.options.flags & flag:
             batch.fsconfig(context, word)
-    for word in data:
-        key, equals, value = word.partition("=")
-        batch.fsconfig(context, key, value if equals else None)
+    for key, value in parameters(data):
+        batch.fsconfig(context, key, value)
     return batch.fsmount(context, mount.attributes() & ~MOUNT_ATTR_RDONLY, mount.fstype)
 
 
+def parameters(words: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """The words of a data string as fsconfig(2) takes them: one by one, and a label without its quotes."""
+    for word in words:
+        for part in [word] if '"' in word else filter(None, word.split(",")):
+            key, equals, value = part.partition("=")
+            yield key, value.strip('"') if equals else None
+
+
 def labelled(plan: Plan, mount: Mount) -> list[str]:
-    """The file system's own options, with linux.mountLabel as SELinux context."""
+    """The file system's own options, with linux.mountLabel as SELinux context: in quotes, as its categories have commas."""
     label = plan.linux.get("mountLabel")
-    return [*mount.options.data, f"context={label}"] if label else mount.options.data
+    return [*mount.options.data, f'context="{label}"'] if label else mount.options.data
 
 
 def _new(batch: Batch, plan: Plan, mount: Mount, data: Sequence[str] | None = None) -> None:
@@ -410,11 +418,21 @@ def _new(batch: Batch, plan: Plan, mount: Mount, data: Sequence[str] | None = No
     batch.mount_on(
         open_target(batch, plan, mount), mount.source or mount.fstype, mount.fstype, flags, ",".join(words)
     )
+    if mount.fstype == "mqueue" and plan.linux.get("mountLabel") and selinux_enabled():
+        _label_root(batch, plan, mount, plan.linux["mountLabel"])
     set_propagation(batch, plan, mount)
 
 
+def _label_root(batch: Batch, plan: Plan, mount: Mount, label: str) -> None:
+    """mqueue knows no option for it, but files in it can be labelled, and its root."""
+    root = batch.openat2(plan.slots.root, mount.target, os.O_RDONLY | os.O_DIRECTORY, resolve=RESOLVE_IN_ROOT)
+    content = os.fsencode(label)
+    batch.call("fsetxattr", sysnr.FSETXATTR, root, "security.selinux", content, len(content), 0, path=mount.destination)
+    batch.close(root)
+
+
 def file_system_options(plan: Plan, mount: Mount) -> list[str]:
-    """The data string's words. Labels of procfs, sysfs and mqueue are the kernel's business."""
+    """The data string's words. Labels of procfs and sysfs are the kernel's business."""
     return mount.options.data if mount.fstype in ("proc", "sysfs", "mqueue") else labelled(plan, mount)
 
 

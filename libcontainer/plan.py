@@ -84,7 +84,7 @@ class Plan:
         self.bundle = bundle
         self.linux: dict[str, Any] = spec.get("linux") or {}
         self.process: dict[str, Any] = {"user": {}, **spec["process"]}
-        self.rootfs = os.path.normpath(os.path.join(bundle, spec["root"]["path"]))
+        self.rootfs = os.path.normpath(os.path.join(bundle, spec["root"].get("path", "")))
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring
         self.rootless_euid = rootless_euid
@@ -132,10 +132,12 @@ class Plan:
         """Learn what mounts of type cgroup need to know."""
         self.cgroup_version = manager.version
         self.cgroup_paths = manager.paths
-        self.cgroup_hierarchies: list[Hierarchy] = manager.own_mounts() if self._mounts_cgroup() else []
+        shown = any(map(self.shows_cgroups, self.mounts))
+        self.cgroup_hierarchies: list[Hierarchy] = manager.own_mounts() if shown else []
 
-    def _mounts_cgroup(self) -> bool:
-        return any(m.fstype in ("cgroup", "cgroup2") for m in self.mounts)
+    def shows_cgroups(self, mount: Mount) -> bool:
+        """Is this the view of the container's cgroups? On hosts with v1, cgroup2 is a file system like others."""
+        return mount.fstype == "cgroup" or (mount.fstype == "cgroup2" and self.cgroup_version == 2)
 
     def may_set_groups(self) -> bool:
         """setgroups(2) is denied for good where an unprivileged process has written the maps (user_namespaces(7))."""

@@ -13,6 +13,7 @@ import struct
 from libcontainer import capabilities, sysnr
 from libcontainer.errors import Error, SyscallError, strerror
 from libcontainer.remote import ANY_ERROR, AT_FDCWD, OP_LABEL, OP_PLAIN, REFERENCE, Batch, item
+from libcontainer.spec_process import selinux_enabled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def apparmor_refused(err: StepError) -> str | None:
 
 def selinux(batch: Batch, label: str, proc: int) -> None:
     """SELinux label for the next execve."""
-    if not os.path.exists("/sys/fs/selinux/enforce"):
+    if not selinux_enabled():
         raise Error("selinux label is specified in config, but selinux is disabled or not supported")
     batch.write_file(proc, "thread-self/attr/exec", label, name="selinux label")
 

@@ -185,7 +185,7 @@ def _device_rules(rules: Iterable[Mapping[str, Any]]) -> None:
     for index, rule in enumerate(rules):
         where = f"linux.resources.devices[{index}]"
         access = rule.get("access", "")
-        if rule.get("type", "a") not in ("a", "b", "c"):
+        if (rule.get("type") or "a") not in ("a", "b", "c"):
             raise InvalidSpec(f"{where}.type", f'invalid cgroup device type "{rule["type"]}"')
         if not access:
             raise InvalidSpec(f"{where}.access", f"device access at {index} field cannot be empty")

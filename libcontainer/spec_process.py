@@ -121,11 +121,16 @@ def _scheduling(process: Process) -> None:
         cpuset_list.parse(affinity.get("final", ""), "process.execCPUAffinity.final")
 
 
+def selinux_enabled() -> bool:
+    """Whether the kernel has SELinux, and it is not switched off."""
+    return os.path.exists("/sys/fs/selinux/enforce")
+
+
 def _labels(process: Process) -> None:
     without_null_bytes("process.apparmorProfile", process.get("apparmorProfile", ""))
     label = process.get("selinuxLabel", "")
     without_null_bytes("process.selinuxLabel", label)
-    if label and not os.path.exists("/sys/fs/selinux/enforce"):
+    if label and not selinux_enabled():
         raise InvalidSpec(
             "process.selinuxLabel",
             "selinux label is specified in config, but selinux is disabled or not supported",

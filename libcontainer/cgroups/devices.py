@@ -104,7 +104,7 @@ class Emulator:
 
     def apply(self, rule: Rule) -> None:
         """One rule of linux.resources.devices."""
-        kind, allow, access = rule.get("type") or "a", bool(rule["allow"]), mask(rule.get("access") or "rwm")
+        kind, allow, access = rule.get("type") or "a", bool(rule.get("allow")), mask(rule.get("access") or "rwm")
         major, minor = (_number(rule.get(key)) for key in ("major", "minor"))
         if kind not in ("a", "b", "c"):
             raise Error(f'invalid cgroup device type "{kind}"')

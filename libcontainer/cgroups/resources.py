@@ -108,7 +108,7 @@ def _rdma_limits(limits: Resources) -> str:
 def _hugetlb(resources: Resources, limit_file: str) -> list[Write]:
     writes = []
     for index, entry in enumerate(resources.get("hugepageLimits") or []):
-        size, limit = entry["pageSize"], entry["limit"]
+        size, limit = entry.get("pageSize", ""), entry.get("limit", 0)
         field = f"hugepageLimits[{index}]"
         if not size.isalnum():
             raise InvalidSpec(f"linux.resources.{field}.pageSize", f"invalid huge page size {size!r}")
@@ -120,7 +120,7 @@ def _hugetlb(resources: Resources, limit_file: str) -> list[Write]:
 
 
 def _device(entry: Resources) -> str:
-    return f"{entry['major']}:{entry['minor']}"
+    return f"{entry.get('major', 0)}:{entry.get('minor', 0)}"
 
 
 # --- cgroup v1 ---
@@ -203,7 +203,7 @@ def _v1_blkio(resources: Resources, look: Look) -> list[Write]:
         writes = _given([weight]) + writes + _v1_device_weights(devices, f"blkio.{bfq}weight_device")
     for name, file, _key in THROTTLES:
         writes += [
-            Write(f"blockIO.{name}", f"blkio.throttle.{file}_device", f"{_device(entry)} {entry['rate']}")
+            Write(f"blockIO.{name}", f"blkio.throttle.{file}_device", f"{_device(entry)} {entry.get('rate', 0)}")
             for entry in block.get(name) or []
         ]
     return writes
@@ -231,7 +231,7 @@ def _v1_net_cls(resources: Resources, _look: Look) -> list[Write]:
 
 def _v1_net_prio(resources: Resources, _look: Look) -> list[Write]:
     return [
-        Write("network.priorities", "net_prio.ifpriomap", f"{entry['name']} {entry['priority']}")
+        Write("network.priorities", "net_prio.ifpriomap", f"{entry.get('name', '')} {entry.get('priority', 0)}")
         for entry in _section(resources, "network").get("priorities") or []
     ]
 
@@ -352,7 +352,7 @@ def _v2_io(resources: Resources, look: Look) -> list[Write]:
         writes += _v2_device_weights(weighted, look)
     for name, _file, key in THROTTLES:
         writes += [
-            Write(f"blockIO.{name}", "io.max", f"{_device(entry)} {key}={entry['rate'] or 'max'}")
+            Write(f"blockIO.{name}", "io.max", f"{_device(entry)} {key}={entry.get('rate') or 'max'}")
             for entry in block.get(name) or []
         ]
     return writes

@@ -144,14 +144,14 @@ def _io(resources: Resources) -> list[Property]:
         ("throttleReadIOPSDevice", "IOReadIOPSMax"),
         ("throttleWriteIOPSDevice", "IOWriteIOPSMax"),
     ):
-        rates = [(_node(entry), entry["rate"] or INFINITY) for entry in block.get(field) or []]
+        rates = [(_node(entry), entry.get("rate") or INFINITY) for entry in block.get(field) or []]
         if rates:
             properties.append((name, "a(st)", rates))
     return properties
 
 
 def _node(entry: Resources) -> str:
-    return f"/dev/block/{entry['major']}:{entry['minor']}"
+    return f"/dev/block/{entry.get('major', 0)}:{entry.get('minor', 0)}"
 
 
 def _section(resources: Resources, name: str) -> Resources:
