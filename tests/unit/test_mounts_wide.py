@@ -13,7 +13,7 @@ from libcontainer.criu.mounts_image import ImageMount
 
 
 def image(point: str, root: str, master: int, key: str | None = None, shared: int = 0) -> ImageMount:
-    mount = ImageMount({})
+    mount = ImageMount({1: 0, 2: 0, 4: 0, 5: 0, 6: b"", 7: b""})  # what CRIU always writes
     mount.mountpoint, mount.root, mount.master, mount.shared, mount.key = point, root, master, shared, key
     return mount
 
