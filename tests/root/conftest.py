@@ -183,9 +183,10 @@ class Sandbox:
         Not by its mounts alone: one that a test leaves on the host is in every process's, and on a machine where mounts are
         shared in those of all services too, who shall not be killed for that.
         """
+        namespace = os.readlink(process / "ns/mnt")  # a zombie has none, and is no leak of ours: its parent has to reap it
         if self.name in (process / "cgroup").read_text():
             return True
-        if os.readlink(process / "ns/mnt") == os.readlink("/proc/self/ns/mnt"):
+        if namespace == os.readlink("/proc/self/ns/mnt"):
             return False
         return self.name in (process / "mountinfo").read_text() and _started(process) >= self._made
 
