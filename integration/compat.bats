@@ -70,13 +70,41 @@ in_userns() {
 	expect_only $'7:8\ncontent'
 }
 
+# locked -N OPTIONS WORD...: run with a bind mount that has the words, of a tmpfs with the options.
+locked() {
+	local status=$1 options=$2
+	shift 2
+	add_mount /mnt bind "$PWD/source" bind "$@"
+	run_command "$status" unshare -m sh -c 'mount -t tmpfs tmpfs source && mount --bind -o "remount,$0" source &&
+		exec "$PYRUNC" --root "$ROOT" run "$CT"' "$options"
+	edit 'del(.mounts[-1])'
+}
+
 @test "compat: a locked flag that shall be cleared is named, and the kernel's answer" {
 	mkdir source
 	in_userns
-	add_mount /mnt bind "$PWD/source" bind rw
-	run_command -1 unshare -m sh -c 'mount -t tmpfs tmpfs source && mount --bind -o remount,ro source &&
-		exec "$PYRUNC" --root "$ROOT" run "$CT"'
-	expect 'error mounting' 'cannot clear locked flags' 'operation not permitted'
+	locked -1 ro rw
+	expect 'error mounting' 'cannot clear locked flags MS_RDONLY:' 'operation not permitted'
+	locked -1 ro,nodev,noexec rw nosuid dev
+	expect 'cannot clear locked flags MS_RDONLY|MS_NODEV:'
+	locked -1 nodev,noatime atime
+	expect 'cannot clear locked flags MS_NOATIME:'
+	locked -1 nodev,strictatime nostrictatime
+	expect 'cannot clear locked flags MS_STRICTATIME:'
+}
+
+@test "compat: locked flags stay, with the atime flag that the source has and no other" {
+	mkdir source
+	in_userns
+	script 'sed -n "s,.* /mnt tmpfs \([^ ]*\).*,\1,p" /proc/mounts | sed s/,inode64//'
+	locked -0 nodev,relatime relatime
+	expect_only rw,nodev,relatime
+	locked -0 noexec,noatime,nodiratime nosuid noatime nodiratime
+	expect_only rw,nosuid,noexec,noatime,nodiratime
+	locked -0 nodev,strictatime ro strictatime
+	expect_only ro,nodev
+	locked -1 nodev,noatime relatime
+	expect 'cannot change locked atime flags MS_NOATIME:'
 }
 
 @test "compat: a shared propagation without pivot_root leaves the root of the host alone" {

@@ -25,7 +25,10 @@ from libcontainer.mount_options import (
     MOUNT_ATTR_RDONLY,
     MS_BIND,
     MS_NOATIME,
+    MS_NODEV,
     MS_NODIRATIME,
+    MS_NOEXEC,
+    MS_NOSUID,
     MS_RDONLY,
     MS_REC,
     MS_RELATIME,
@@ -54,8 +57,17 @@ _REPLACED = (
 ATIME_FLAGS = MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME
 # linux/magic.h
 PROC_SUPER_MAGIC = 0x9FA0
-# statfs(2) f_flags, and the mount attributes that they stand for (the lockable ones, mount_namespaces(7)).
-_ST_LOCKABLE = ((0x1, MOUNT_ATTR_RDONLY), (0x2, MOUNT_ATTR_NOSUID), (0x4, MOUNT_ATTR_NODEV), (0x8, MOUNT_ATTR_NOEXEC))
+# What a mount namespace may lock (mount_namespaces(7)): statfs(2)'s f_flags, mount(2)'s flag and its name.
+_LOCKABLE = (
+    (0x1, MS_RDONLY, "MS_RDONLY"),
+    (0x2, MS_NOSUID, "MS_NOSUID"),
+    (0x4, MS_NODEV, "MS_NODEV"),
+    (0x8, MS_NOEXEC, "MS_NOEXEC"),
+    (0x400, MS_NOATIME, "MS_NOATIME"),
+    (0x800, MS_NODIRATIME, "MS_NODIRATIME"),
+    (0x1000, MS_RELATIME, "MS_RELATIME"),
+    (0, MS_STRICTATIME, "MS_STRICTATIME"),  # no flag reports it: neither of the other two
+)
 _STATFS_SIZE = 120
 _STATFS_FLAGS = 80
 
@@ -346,15 +358,21 @@ def keep_locked(channel: Channel, mount: Mount, err: StepError) -> bool:
     batch = Batch()
     place = batch.out(_STATFS_SIZE)
     batch.call("fstatfs", sysnr.FSTATFS, batch.openat2(AT_FDCWD, mount.source, os.O_PATH), place)
-    (flags,) = struct.unpack_from("=Q", channel.run(batch).data, _STATFS_FLAGS)
-    locked = sum(attribute for bit, attribute in _ST_LOCKABLE if flags & bit)
-    cleared = mount_options.attributes(mount.options.cleared) & locked
+    (reported,) = struct.unpack_from("=Q", channel.run(batch).data, _STATFS_FLAGS)
+    flags = sum(flag for bit, flag, _ in _LOCKABLE if reported & bit)
+    if not flags & (MS_NOATIME | MS_RELATIME):
+        flags |= MS_STRICTATIME
+    cleared = _names(flags & mount.options.cleared)
     if cleared:
-        raise Error(f"{mount.what}: cannot clear locked flags {cleared:#x}") from err
-    if mount.options.flags & ATIME_FLAGS:
-        raise Error(f"{mount.what}: cannot change locked atime flags") from err
-    mount.locked = locked
-    return bool(locked)
+        raise Error(f"{mount.what}: cannot clear locked flags {cleared}") from err
+    if mount.options.flags & ATIME_FLAGS not in (0, flags & ATIME_FLAGS):
+        raise Error(f"{mount.what}: cannot change locked atime flags {_names(flags & ATIME_FLAGS)}") from err
+    mount.locked = mount_options.attributes(flags & ~ATIME_FLAGS)
+    return bool(mount.locked)
+
+
+def _names(flags: int) -> str:
+    return "|".join(name for _, flag, name in _LOCKABLE if flags & flag)
 
 
 def prepare_outside(channel: Channel, plan: Plan) -> None:
