@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from libcontainer import capabilities
+from libcontainer import capabilities, process_setup, remote, sysnr
+from libcontainer.errors import Error
 from tests.root.conftest import Bundle, Runtime, Sandbox, wait_until
 
 if TYPE_CHECKING:
@@ -359,6 +360,24 @@ def _run_there(runtime: Runtime, bundle: Bundle, verb: str, cwd: str, args: list
         capture_output=True, text=True, stdin=subprocess.DEVNULL, pass_fds=[leaked], timeout=60,
     )  # fmt: skip
     return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("cwd", ["/", "."])
+def test_cve_2024_21626_working_directory(tmp_path: Path, cwd: str) -> None:
+    """Should a descriptor ever lead out: a working directory outside of the root is noticed."""
+    channel, pid = remote.spawn(())
+    batch = remote.Batch()
+    batch.call("chroot", sysnr.CHROOT, str(tmp_path))
+    batch.call("chdir", sysnr.CHDIR, cwd)  # "." is where we are
+    lookup = process_setup.Lookup(batch, "program", None)
+    reply = channel.run(batch)
+    channel.close()
+    os.waitpid(pid, 0)
+    if cwd == "/":
+        lookup.check_cwd(reply)
+    else:
+        with pytest.raises(Error, match="possible container breakout detected"):
+            lookup.check_cwd(reply)
 
 
 def test_cve_2024_45310(runtime: Runtime, bundle: Bundle, outside: Path) -> None:
