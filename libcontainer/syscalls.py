@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 
-from libcontainer.errors import SyscallError
+from libcontainer import smallfile
+from libcontainer.errors import Error, SyscallError
 from nsexec._nsexec import ffi, lib
 
 # linux/openat2.h
@@ -24,7 +25,7 @@ SIG_BLOCK = 0
 SIG_UNBLOCK = 1
 SIG_SETMASK = 2
 
-_init_memfd = -1
+_program = -1
 
 
 def _checked(call: str, result: int, filename: str | None = None) -> int:
@@ -36,12 +37,21 @@ def _checked(call: str, result: int, filename: str | None = None) -> int:
 def spawn(fds: tuple[int, ...], control: int) -> int:
     """Start the sealed init (vfork + execveat) with `fds` as its 0..n-1 and `control` as its n; the pid.
 
-    The memfd is made once a process: it is sealed, so nobody can change what later containers run.
+    The file is made once a process: nobody can change what later containers run.
     """
-    global _init_memfd
-    if _init_memfd < 0:
-        _init_memfd = _checked("memfd_create", lib.nsexec_memfd())
-    return _checked("execveat", lib.nsexec_spawn(_init_memfd, list(fds), len(fds), control))
+    global _program
+    if _program < 0:
+        _program = _make_program()
+    return _checked("execveat", lib.nsexec_spawn(_program, list(fds), len(fds), control))
+
+
+def _make_program() -> int:
+    try:
+        return _checked("memfd_create", lib.nsexec_program())
+    except PermissionError as err:
+        if smallfile.read("/proc/sys/vm/memfd_noexec").strip() != b"2":
+            raise
+        raise Error("vm.memfd_noexec is 2, and only root can do without executable memory files: set it to 1") from err
 
 
 def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) -> int:

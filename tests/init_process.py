@@ -52,7 +52,7 @@ def embedded() -> str:
     """A copy of the program that the library spawns."""
     from nsexec._nsexec import lib
 
-    memfd = lib.nsexec_memfd()
+    memfd = lib.nsexec_program()
     binary = directory() / "embedded"
     binary.write_bytes(os.pread(memfd, os.fstat(memfd).st_size, 0))
     binary.chmod(0o700)

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/close_range.h>
+#include <linux/mount.h>
 #include <linux/openat2.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@
 #define F_SEAL_EXEC 0x20 /* linux/fcntl.h since 6.3: the execute bits stay as they are */
 #endif
 
+#define NAME "pyrunc-init"
 #define MAX_AGAIN 1000
 
 static int result(long r)
@@ -56,20 +58,66 @@ static int write_all(int fd, const unsigned char *from, size_t size)
 	return 0;
 }
 
-int nsexec_memfd(void)
+/* Close, and keep errno. */
+static void close_quietly(int fd)
+{
+	int error = errno;
+
+	if (fd >= 0)
+		close(fd);
+	errno = error;
+}
+
+static int sealed_memfd(void)
 {
 	unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	int fd = memfd_create("pyrunc-init", flags | MFD_EXEC), error;
+	int fd = memfd_create(NAME, flags | MFD_EXEC);
 
 	if (fd < 0 && errno == EINVAL) /* before Linux 6.3, where all are executable */
-		fd = memfd_create("pyrunc-init", flags);
-	if (fd < 0)
-		return -errno;
-	if (write_all(fd, init_blob, sizeof init_blob) == 0 && seal(fd) == 0)
+		fd = memfd_create(NAME, flags);
+	if (fd < 0 || (write_all(fd, init_blob, sizeof init_blob) == 0 && seal(fd) == 0))
 		return fd;
-	error = errno;
-	close(fd);
-	return -error;
+	close_quietly(fd);
+	return -1;
+}
+
+/* Write the program into the detached mount, and make that read-only: 0 or -1. */
+static int fill(int mount)
+{
+	struct mount_attr readonly = {.attr_set = MOUNT_ATTR_RDONLY};
+	int fd = openat(mount, NAME, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0500), done;
+
+	if (fd < 0)
+		return -1;
+	done = write_all(fd, init_blob, sizeof init_blob);
+	close_quietly(fd);
+	return done ? -1 : (int)syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH, &readonly, sizeof readonly);
+}
+
+/*
+ * vm.memfd_noexec=2 forbids executable memory files (memfd_create(2)). A file on a mount that nobody can find, and that is
+ * read-only for good, is as safe from a container that gets hold of it; but it takes CAP_SYS_ADMIN.
+ */
+static int file_on_private_mount(void)
+{
+	int context = (int)syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC), mount = -1, fd = -1;
+
+	if (context >= 0 && syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+		mount = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, 0);
+	if (mount >= 0 && fill(mount) == 0)
+		fd = openat(mount, NAME, O_RDONLY | O_CLOEXEC);
+	close_quietly(mount);
+	close_quietly(context);
+	return fd;
+}
+
+int nsexec_program(void)
+{
+	int fd = sealed_memfd();
+
+	if (fd < 0 && errno == EACCES)
+		fd = file_on_private_mount();
+	return result(fd);
 }
 
 struct spawn {

@@ -5,8 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A sealed memfd that holds the static init (memfd_create(2), F_SEAL_*). */
-int nsexec_memfd(void);
+/* A file that holds the static init and that nobody can change: a sealed memfd (F_SEAL_*), where that may be executed. */
+int nsexec_program(void);
 
 /*
  * vfork and execveat the init in `memfd`: its descriptors 0..n-1 are fds[0..n-1], descriptor n is `control`, all others

@@ -77,7 +77,7 @@ static void others(void)
 
 int main(void)
 {
-	int memfd = nsexec_memfd();
+	int memfd = nsexec_program();
 
 	CHECK(memfd >= 0);
 	CHECK(write(memfd, "x", 1) < 0 && ftruncate(memfd, 0) < 0);
@@ -103,10 +103,44 @@ def test_a_program_that_does_not_fit_is_none() -> None:
     """A limit on file sizes: an error, not the half of a program, and never descriptor 0 in its place."""
     script = (
         "import resource, signal; from nsexec._nsexec import lib; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); print(lib.nsexec_memfd())"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); print(lib.nsexec_program())"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert os.strerror(-int(done.stdout)) == "File too large"
+
+
+# In a pid namespace of its own, to which the sysctl belongs; as root, or as somebody else.
+FORBIDDEN = """
+import os, sys
+from libcontainer import remote
+with open("/proc/sys/vm/memfd_noexec", "w") as sysctl:
+    sysctl.write("2")
+os.setresuid(*[int(sys.argv[1])] * 3)
+channel, pid = remote.spawn(())
+assert channel.run(remote.Batch()).results == ()
+exe = os.open(f"/proc/{pid}/exe", os.O_RDONLY)  # for when it is not busy any more
+channel.close()
+os.waitpid(pid, 0)
+for attack in (lambda path: os.open(path, os.O_RDWR), lambda path: os.chmod(path, 0o777)):
+    try:
+        attack(f"/proc/self/fd/{exe}")
+    except OSError as error:
+        print(error.strerror)
+    else:
+        raise SystemExit("somebody can change it")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.skipif(not os.path.exists("/proc/sys/vm/memfd_noexec"), reason="Linux 6.3")
+def test_without_executable_memory_files() -> None:
+    """vm.memfd_noexec=2: root does without, on a mount of its own; others are told."""
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", FORBIDDEN]
+    done = subprocess.run([*command, "0"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["Read-only file system"] * 2
+    done = subprocess.run([*command, "4711"], capture_output=True, text=True, timeout=60)
+    assert "vm.memfd_noexec is 2" in done.stderr
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU")
