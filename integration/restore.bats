@@ -287,6 +287,22 @@ kept too"
 	restored
 }
 
+@test "restore: a signal ends it, and leaves nothing" {
+	counter
+	dumped
+	local signal
+	for signal in TERM INT HUP; do
+		edit --arg signal "$signal" '.hooks.createRuntime = [{path: "/bin/sh", args: ["sh", "-c", "sleep 0.3; kill -\($signal) $PPID; exec sleep 3071"]}]'
+		SECONDS=0
+		refused
+		expect "interrupted by a signal"
+		[[ $SECONDS -lt 20 && -z $(pgrep -f "sleep 3071" || true) ]]
+	done
+	edit 'del(.hooks)'
+	restored
+	counts
+}
+
 @test "restore: CRIU that is killed leaves nothing" {
 	counter
 	dumped
@@ -502,24 +518,6 @@ kept too"
 	refused --network-lock wishes
 	expect 'invalid network-lock value "wishes"'
 	restored --network-lock skip
-}
-
-@test "restore: file locks need --file-locks" {
-	# shellcheck disable=SC2016
-	script 'exec 9>/lock; flock 9; while :; do sleep 0.1; done'
-	"$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >/dev/null 2>&1
-	wait_for pyrunc exec "$CT" sh -c '! flock -n /lock true'
-	run_pyrunc -0 checkpoint --file-locks --image-path "$IMAGES" "$CT"
-	restored --file-locks
-	inside sh -c '! flock -n /lock true'
-}
-
-@test "restore: --shell-job gives the session of the caller's terminal" {
-	counter
-	# the caller's terminal is the container's
-	python3 "$LIB/interminal.py" 24 80 sh -c '"$0" --root "$1" run -d "$2"; sleep 0.5; "$0" --root "$1" checkpoint --shell-job --image-path "$3" "$2"; echo "dump $?"; "$0" --root "$1" restore -d --shell-job --image-path "$3" "$2"; echo "restore $?"; sleep 0.3; "$0" --root "$1" delete -f "$2"' "$PYRUNC" "$ROOT" "$CT" "$IMAGES" >out2 2>&1 3>&- </dev/null || true
-	cat out2
-	grep -q 'dump 0' out2 && grep -q 'restore 0' out2
 }
 
 @test "restore: flags that callers give, and lsm profiles in the wrong place" {

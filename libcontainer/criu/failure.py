@@ -42,7 +42,7 @@ CAUSES = (
     ),
     (
         ("iptables-restore", "ip6tables-restore", "Network locking failed", "nft_ctx", "locking network"),
-        "CRIU could not lock the network: it needs iptables or nft in $PATH (or --network-lock skip)",
+        "CRIU could not lock the network: it needs iptables or nft in $PATH (or a checkpoint with --network-lock skip)",
     ),
     (
         ("Can't open parent path: Permission denied",),
@@ -66,6 +66,7 @@ CAUSES = (
         "a unix socket is connected to one in another network namespace, which CRIU cannot dump: close it before",
     ),
     (("External socket is used",), "a socket is connected to outside: use --ext-unix-sk"),
+    (("No task found with sid",), "a terminal in the images is the host's: use --shell-job"),
     (("leaves outside", "session leader"), "a process belongs to a session outside the container: use --shell-job"),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from libcontainer.errors import Error, describe
-from pyrunc import host
+from pyrunc import host, interrupt
 from pyrunc.checkpoint_stats import FORMAT, STATS, Stopwatch
 from pyrunc.options import CONSOLE_SOCKET, DETACH, PID_FILE, SWITCH, TEXT, TEXTS, Command, Flag
 
@@ -49,7 +49,7 @@ COMMAND = Command(
         Flag("lazy-pages", SWITCH, "get the memory from the lazy-pages daemon when it is used"),
         Flag("lsm-profile", TEXT, "TYPE:NAME of the processes' LSM profile in place of the checkpoint's"),
         Flag("lsm-mount-context", TEXT, "SELinux context of mounts in place of the checkpoint's"),
-        Flag("network-lock", TEXT, "how connections were held during the dump: iptables, nftables or skip"),
+        Flag("network-lock", TEXT, "how connections were held, if the images do not say it: iptables, nftables or skip"),
         STATS,
         FORMAT,
         Flag("ext-mount", TEXTS, "KEY=PATH: what the checkpoint's external mount KEY is here (config.json tells most)"),
@@ -78,6 +78,7 @@ def run(call: Invocation) -> int:
     if host.rootless_euid() or _has_user_namespace(launch):
         call.log("warning", "runc checkpoint is untested with rootless containers")
     if call.switch("detach"):
+        interrupt.arm()
         _restore(call, launch, options, stopwatch)
         return 0
     return _foreground(call, launch, options, stopwatch)

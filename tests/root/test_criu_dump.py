@@ -20,93 +20,12 @@ from typing import Any
 import pytest
 
 from libcontainer.criu.features import has_large_pipes
-from tests.root.conftest import CGROUPS, Bundle, Runtime, Sandbox, criu, wait_until
+from tests.root.conftest import criu, wait_until
+from tests.root.criu_case import CONNECTED, Case, allow_network, case, free_port, freezer, listening
 from tests.root.laboratory import MAPPED
 
-__all__ = ["criu"]
+__all__ = ["case", "criu"]
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("criu")]
-
-PYTHON = shutil.which("python3", path="/usr/bin") or ""
-
-
-class Case:
-    """A running container and its checkpoints. Its program prints "ready" when it has what the test is about."""
-
-    def __init__(self, sandbox: Sandbox, runtime: Runtime) -> None:
-        self.sandbox = sandbox
-        self.runtime = runtime
-        self.bundle: Bundle = sandbox.bundle()
-        self.bundle.spec["root"]["readonly"] = False
-        self.name = sandbox.name
-        self.images = sandbox.directory / "images"
-        self.out = sandbox.directory / "container.out"
-
-    def sh(self, script: str) -> None:
-        """Run a shell."""
-        self.bundle.args("/bin/sh", "-c", f"{script}\necho ready; while :; do sleep 1; done")
-        self.start()
-
-    def python(self, program: str) -> None:
-        """Run the host's Python, from a bind mount of /usr."""
-        mounts = [
-            {"destination": "/usr", "type": "bind", "source": "/usr", "options": ["bind", "ro"]},
-            *({"destination": f"/{name}", "type": "bind", "source": f"/usr/{name}", "options": ["bind", "ro"]}
-              for name in ("lib", "lib64") if Path(f"/usr/{name}").is_dir()),
-        ]  # fmt: skip
-        self.bundle.spec["mounts"].extend(mounts)
-        script = f"import os, socket, time, fcntl\n{program}\nprint('ready', flush=True)\nwhile True: time.sleep(1)"
-        self.bundle.args(PYTHON, "-ISuc", script)
-        self.start()
-
-    def start(self, *flags: str) -> None:
-        self.bundle.write()
-        self.runtime.ok("run", "--detach", *flags, "--bundle", str(self.bundle.path), self.name, out=self.out)
-        wait_until(lambda: "ready" in self.out.read_text(), 20)
-
-    def checkpoint(self, *flags: str, images: str = "images", leave: bool = True) -> tuple[int, str]:
-        path = self.sandbox.directory / images
-        shutil.rmtree(path, ignore_errors=True)
-        return self.runtime.run(
-            "checkpoint", "--image-path", str(path), *(["--leave-running"] if leave else []), *flags, self.name
-        )
-
-    def works(self, *flags: str, images: str = "images") -> None:
-        status, text = self.checkpoint(*flags, images=images)
-        assert status == 0, text
-        assert self.runtime.status(self.name) == "running"
-
-    def refused(self, *flags: str) -> str:
-        """The error's line; the container runs on."""
-        status, text = self.checkpoint(*flags)
-        assert status == 1, text
-        self.assert_runs()
-        return text.strip().splitlines()[-1]
-
-    def assert_runs(self) -> None:
-        state = self.runtime.state(self.name)
-        assert state["status"] == "running"
-        stat = Path(f"/proc/{state['pid']}/stat").read_text().rpartition(")")[2].split()
-        assert stat[0] in "SR"
-        assert freezer(self.name).read_text().strip() in ("THAWED", "0")
-
-    @property
-    def log(self) -> str:
-        return (self.images / "dump.log").read_text()
-
-    @property
-    def files(self) -> set[str]:
-        return {path.name for path in self.images.iterdir()}
-
-
-def freezer(name: str) -> Path:
-    """The file of a container's cgroup, in version 1 or 2."""
-    v1 = CGROUPS / "freezer" / name / "freezer.state"
-    return v1 if v1.exists() else CGROUPS / name / "cgroup.freeze"
-
-
-@pytest.fixture
-def case(sandbox: Sandbox, runtime: Runtime) -> Case:
-    return Case(sandbox, runtime)
 
 
 def test_a_checkpoint_ends_the_container_and_leaves_its_images(case: Case) -> None:
@@ -198,19 +117,6 @@ def test_ext_unix_sk(case: Case) -> None:
         case.python("s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.connect('/outside')")
         assert "a socket is connected to outside: use --ext-unix-sk" in case.refused()
         case.works("--ext-unix-sk")
-
-
-CONNECTED = """
-import subprocess
-subprocess.run(["/bin/ip", "link", "set", "lo", "up"], check=True)
-s = socket.socket(); s.bind(("127.0.0.1", 4000)); s.listen()
-c = socket.create_connection(("127.0.0.1", 4000))
-"""
-
-
-def allow_network(case: Case) -> None:
-    for kind in case.bundle.spec["process"]["capabilities"].values():
-        kind.append("CAP_NET_ADMIN")
 
 
 def test_tcp_established(case: Case) -> None:
@@ -319,18 +225,6 @@ def test_a_page_server_takes_the_memory(case: Case, criu: str) -> None:
         server.wait()
     assert {path.name for path in pages.glob("pages-*.img")}
     assert not any(name.startswith("pages-") for name in case.files)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def listening(port: int) -> bool:
-    wanted = f"0100007F:{port:04X}"
-    lines = Path("/proc/net/tcp").read_text().splitlines()
-    return any(line.split()[1] == wanted and line.split()[3] == "0A" for line in lines[1:])
 
 
 def test_the_annotation_s_configuration_overrides(case: Case) -> None:

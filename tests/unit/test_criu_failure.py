@@ -36,6 +36,7 @@ def told(line: str, **how: object) -> str:
         ("Can't find pagemap at /proc/7/pagemap", "soft-dirty"),
         ("pagemap-cache: Unable to grow page pipe", "fs.pipe-max-size"),
         ("Can't get rlimit for 7: Operation not permitted", "CAP_SYS_RESOURCE"),
+        ("tty: No task found with sid 0", "--shell-job"),
         ("Can't fork for 3849: File exists", "wait for its parent to reap it"),
         ("Can't fork for 2: Resource temporarily unavailable", "linux.resources.pids.limit"),
         ("image: Can't open parent path: Permission denied", "chmod o+x"),

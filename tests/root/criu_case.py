@@ -1,0 +1,143 @@
+"""A container for tests of checkpoint and restore: a program, its checkpoints, and what is restored from them."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.root.conftest import CGROUPS, Bundle, Runtime, Sandbox, wait_until
+
+PYTHON = shutil.which("python3", path="/usr/bin") or ""
+# A connection of the program to itself: the server end is not yet accepted.
+CONNECTED = """
+import subprocess
+subprocess.run(["/bin/ip", "link", "set", "lo", "up"], check=True)
+s = socket.socket(); s.bind(("127.0.0.1", 4000)); s.listen()
+c = socket.create_connection(("127.0.0.1", 4000))
+"""
+
+
+class Case:
+    """A running container and its checkpoints. Its program prints "ready" when it has what the test is about."""
+
+    def __init__(self, sandbox: Sandbox, runtime: Runtime) -> None:
+        self.sandbox = sandbox
+        self.runtime = runtime
+        self.bundle: Bundle = sandbox.bundle()
+        self.bundle.spec["root"]["readonly"] = False
+        self.name = sandbox.name
+        self.images = sandbox.directory / "images"
+        self.out = sandbox.directory / "container.out"
+
+    def sh(self, script: str) -> None:
+        """Run a shell."""
+        self.bundle.args("/bin/sh", "-c", f"{script}\necho ready; while :; do sleep 1; done")
+        self.start()
+
+    def python(self, program: str) -> None:
+        """Run the host's Python, from a bind mount of /usr."""
+        mounts = [
+            {"destination": "/usr", "type": "bind", "source": "/usr", "options": ["bind", "ro"]},
+            *({"destination": f"/{name}", "type": "bind", "source": f"/usr/{name}", "options": ["bind", "ro"]}
+              for name in ("lib", "lib64") if Path(f"/usr/{name}").is_dir()),
+        ]  # fmt: skip
+        self.bundle.spec["mounts"].extend(mounts)
+        script = f"import os, socket, time, fcntl\n{program}\nprint('ready', flush=True)\nwhile True: time.sleep(1)"
+        self.bundle.args(PYTHON, "-ISuc", script)
+        self.start()
+
+    def start(self, *flags: str) -> None:
+        self.bundle.write()
+        self.runtime.ok("run", "--detach", *flags, "--bundle", str(self.bundle.path), self.name, out=self.out)
+        wait_until(lambda: "ready" in self.out.read_text(), 20)
+
+    def checkpoint(self, *flags: str, images: str = "images", leave: bool = True) -> tuple[int, str]:
+        path = self.sandbox.directory / images
+        shutil.rmtree(path, ignore_errors=True)
+        return self.runtime.run(
+            "checkpoint", "--image-path", str(path), *(["--leave-running"] if leave else []), *flags, self.name
+        )
+
+    def works(self, *flags: str, images: str = "images") -> None:
+        status, text = self.checkpoint(*flags, images=images)
+        assert status == 0, text
+        assert self.runtime.status(self.name) == "running"
+
+    def refused(self, *flags: str) -> str:
+        """The error's line; the container runs on."""
+        status, text = self.checkpoint(*flags)
+        assert status == 1, text
+        self.assert_runs()
+        return text.strip().splitlines()[-1]
+
+    def dump(self, *flags: str) -> None:
+        """Let the images be all that is left of it."""
+        status, text = self.checkpoint(*flags, leave=False)
+        assert status == 0, text
+        wait_until(lambda: not (self.runtime.root / self.name).exists())
+
+    def restore(self, *flags: str) -> tuple[int, str]:
+        """Status and log of a restore; what the program prints goes where it went."""
+        log = self.sandbox.directory / "restore.log"
+        log.unlink(missing_ok=True)
+        paths = ("--bundle", str(self.bundle.path), "--image-path", str(self.images))
+        status, _ = self.runtime.run("--log", str(log), "restore", "--detach", *paths, *flags, self.name, out=self.out)
+        return status, log.read_text() if log.exists() else ""
+
+    def restored(self, *flags: str) -> None:
+        status, text = self.restore(*flags)
+        assert (status, text) == (0, "")
+
+    def restore_refused(self, *flags: str) -> str:
+        """The error's line; nothing is left, and the images can be restored still."""
+        status, text = self.restore(*flags)
+        assert status == 1
+        assert not (self.runtime.root / self.name).exists()
+        return text.strip().splitlines()[-1]
+
+    def assert_runs(self) -> None:
+        state = self.runtime.state(self.name)
+        assert state["status"] == "running"
+        stat = Path(f"/proc/{state['pid']}/stat").read_text().rpartition(")")[2].split()
+        assert stat[0] in "SR"
+        assert freezer(self.name).read_text().strip() in ("THAWED", "0")
+
+    @property
+    def log(self) -> str:
+        return (self.images / "dump.log").read_text()
+
+    @property
+    def files(self) -> set[str]:
+        return {path.name for path in self.images.iterdir()}
+
+
+def freezer(name: str) -> Path:
+    """The file of a container's cgroup, in version 1 or 2."""
+    v1 = CGROUPS / "freezer" / name / "freezer.state"
+    return v1 if v1.exists() else CGROUPS / name / "cgroup.freeze"
+
+
+@pytest.fixture
+def case(sandbox: Sandbox, runtime: Runtime) -> Case:
+    return Case(sandbox, runtime)
+
+
+def allow_network(case: Case) -> None:
+    """Its program may set up an interface."""
+    for kind in case.bundle.spec["process"]["capabilities"].values():
+        kind.append("CAP_NET_ADMIN")
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def listening(port: int) -> bool:
+    wanted = f"0100007F:{port:04X}"
+    lines = Path("/proc/net/tcp").read_text().splitlines()
+    return any(line.split()[1] == wanted and line.split()[3] == "0A" for line in lines[1:])

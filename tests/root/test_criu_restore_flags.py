@@ -1,0 +1,192 @@
+"""restore with the real CRIU: each flag's effect on a container that needs it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from tests.root.conftest import Runtime, criu, wait_until
+from tests.root.criu_case import CONNECTED, Case, allow_network, case
+
+__all__ = ["case", "criu"]
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("criu")]
+
+# What it answers to the host, by files: the host's word in /ask, its own in /answer.
+ANSWERING = """
+def serve(answer):
+    print("ready", flush=True)
+    seen = ""
+    while True:
+        try:
+            asked = open("/ask").read()
+        except OSError:
+            asked = ""
+        if asked != seen:
+            seen = asked
+            try:
+                said = answer(asked)
+            except OSError as err:
+                said = type(err).__name__
+            with open("/answer.new", "w") as f:
+                f.write(asked + ": " + said)
+            os.rename("/answer.new", "/answer")
+        time.sleep(0.05)
+"""
+
+
+def ask(case: Case, word: str) -> str:
+    """What the program says of it now."""
+    (case.bundle.rootfs / "ask").write_text(word)
+    answer = case.bundle.rootfs / "answer"
+    wait_until(lambda: answer.exists() and answer.read_text().startswith(f"{word}: "), 10)
+    return answer.read_text().removeprefix(f"{word}: ")
+
+
+def is_locked(path: Path) -> bool:
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_file_locks(case: Case, given: bool) -> None:
+    """Without the flag CRIU leaves them out, without a word."""
+    case.python("f = open('/lock', 'w'); fcntl.flock(f, fcntl.LOCK_EX)")
+    lock = case.bundle.rootfs / "lock"
+    assert is_locked(lock)
+    case.dump("--file-locks")
+    assert not is_locked(lock)
+    case.restored(*(["--file-locks"] if given else []))
+    assert is_locked(lock) == given
+
+
+ECHO = f"""
+{ANSWERING}
+{CONNECTED}
+p, _ = s.accept()
+def answer(word):
+    c.settimeout(5); p.settimeout(5)
+    c.sendall(word.encode())
+    return p.recv(99).decode() or "closed"
+serve(answer)
+"""
+
+
+def test_tcp_established(case: Case) -> None:
+    allow_network(case)
+    case.python(ECHO)
+    assert ask(case, "before") == "before"
+    case.dump("--tcp-established")
+    assert "--tcp-established" in case.restore_refused()
+    case.restored("--tcp-established")
+    assert ask(case, "after") == "after"
+
+
+@pytest.mark.parametrize("dumped", ["--tcp-established", "--tcp-close"])
+def test_tcp_close(case: Case, dumped: str) -> None:
+    allow_network(case)
+    case.python(ECHO)
+    case.dump(dumped)
+    assert "--tcp-close" in case.restore_refused()
+    case.restored("--tcp-close")
+    assert ask(case, "after") == "BrokenPipeError"
+
+
+def test_ext_unix_sk(case: Case) -> None:
+    """CRIU connects it by its name, which is the same inside and outside, as that of a log."""
+    place = case.sandbox.directory / "log"
+    place.mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as outside:
+        outside.bind(str(place / "socket"))
+        outside.settimeout(5)
+        mount = {"destination": str(place), "type": "bind", "source": str(place), "options": ["bind"]}
+        case.bundle.spec["mounts"].append(mount)
+        case.bundle.spec["linux"]["namespaces"].remove({"type": "network"})
+        case.python(
+            f"{ANSWERING}\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.connect({str(place / 'socket')!r})\n"
+            "serve(lambda word: str(s.send(word.encode())))"
+        )
+        assert ask(case, "before") == "6"
+        assert outside.recv(99) == b"before"
+        case.dump("--ext-unix-sk")
+        case.restored("--ext-unix-sk")
+        assert ask(case, "after") == "5"
+        assert outside.recv(99) == b"after"
+
+
+def test_auto_dedup(case: Case) -> None:
+    """The pages are gone from the images when they are in the process."""
+
+    def blocks() -> int:
+        return sum(path.stat().st_blocks for path in case.images.glob("pages-*.img"))
+
+    case.sh("")
+    case.dump()
+    before = blocks()
+    case.restored()
+    assert blocks() == before > 0
+    case.runtime.ok("delete", "--force", case.name)
+    case.restored("--auto-dedup")
+    assert blocks() == 0
+
+
+class Terminal:
+    """One of the host's, and what is written to it."""
+
+    def __init__(self) -> None:
+        self.master, self.slave = os.openpty()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.master)
+        os.close(self.slave)
+
+    def run(self, runtime: Runtime, *arguments: str) -> int:
+        command = [runtime.command, "--root", str(runtime.root), *arguments]
+        return subprocess.run(command, stdin=self.slave, stdout=self.slave, stderr=self.slave, check=False).returncode
+
+    def says(self, text: str) -> bool:
+        """Whether that comes within ten seconds."""
+        end = time.monotonic() + 10
+        seen = b""
+        while text.encode() not in seen and (left := end - time.monotonic()) > 0:
+            if select.select([self.master], [], [], left)[0]:
+                seen += os.read(self.master, 4096)
+        return text.encode() in seen
+
+
+@pytest.mark.parametrize("by", ["pyrunc", "runc"])
+def test_shell_job(case: Case, by: str) -> None:
+    """The terminal of whoever restores it takes the place of the one that it had; in runc's images that has no name."""
+    if by == "runc" and shutil.which("runc") is None:
+        pytest.skip("runc is not installed")
+    dumper = case.runtime if by == "pyrunc" else case.sandbox.runtime("runc", "runc-state")
+    case.bundle.args("/bin/sh", "-c", "while read line; do echo said $line; done")
+    case.bundle.write()
+    bundle, images = ("--bundle", str(case.bundle.path)), ("--image-path", str(case.images))
+    with Terminal() as first:
+        assert first.run(dumper, "run", "--detach", *bundle, case.name) == 0
+        os.write(first.master, b"one\n")
+        assert first.says("said one")
+        assert first.run(dumper, "checkpoint", "--shell-job", *images, case.name) == 0
+    with Terminal() as second:
+        if by == "runc":
+            assert second.run(case.runtime, "restore", "--detach", *bundle, *images, case.name) == 1
+            assert second.says("use --shell-job")
+        assert second.run(case.runtime, "restore", "--detach", *bundle, *images, "--shell-job", case.name) == 0
+        os.write(second.master, b"two\n")
+        assert second.says("said two")
