@@ -5,6 +5,7 @@ What Python's own os module wraps is used from there. What happens inside a cont
 
 from __future__ import annotations
 
+import errno
 import os
 
 from libcontainer import smallfile
@@ -48,8 +49,8 @@ def spawn(fds: tuple[int, ...], control: int) -> int:
 def _make_program() -> int:
     try:
         return _checked("memfd_create", lib.nsexec_program())
-    except PermissionError as err:
-        if smallfile.read("/proc/sys/vm/memfd_noexec").strip() != b"2":
+    except SyscallError as err:
+        if err.errno not in (errno.EPERM, errno.EACCES) or smallfile.read("/proc/sys/vm/memfd_noexec").strip() != b"2":
             raise
         raise Error("vm.memfd_noexec is 2, and only root can do without executable memory files: set it to 1") from err
 
