@@ -515,3 +515,21 @@ temporary() {
 	edit 'del(.mounts[-1].gidMappings) | .mounts[-1] |= (.type = "bind" | .source = "/" | .options = ["bind"])'
 	run_pyrunc -1 run "$CT"
 }
+
+@test "mounts: an empty option is none" {
+	mkdir source
+	add_mount /one bind "$BUNDLE/source" bind '' ro
+	add_mount /two tmpfs tmpfs '' size=64k
+	script 'grep -E " /(one|two) " /proc/mounts | cut -d" " -f2-4'
+	run_pyrunc -0 run "$CT"
+	expect_match '/one [a-z0-9]+ ro,'
+	expect_match '/two tmpfs rw,.*size=64k'
+}
+
+@test "mounts: cgroup2 beside the hierarchies of v1 is a file system like others" {
+	is_v2 && skip "a v2 host"
+	add_mount /mnt cgroup2 none ro
+	script 'grep " /mnt " /proc/mounts; ls /mnt/cgroup.procs'
+	run_pyrunc -0 run "$CT"
+	expect 'none /mnt cgroup2 ro,' /mnt/cgroup.procs
+}

@@ -29,6 +29,7 @@ USER = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "env", 
 TOP = CGROUPS if (CGROUPS / "cgroup.controllers").exists() else CGROUPS / "unified"
 VIEW = 'mount -t cgroup2 none /sys/fs/cgroup && echo $$ >"/sys/fs/cgroup$0/cgroup.procs" && exec "$@"'
 DELEGATED = ("", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
+CT = f"pyrunc-rootless-{os.getpid()}"  # without a cgroupsPath also the name of its cgroup, next to everybody's
 ALL_DEVICES = [{"allow": True, "access": "rwm"}]
 
 
@@ -52,7 +53,7 @@ class Caller:
 
     def close(self) -> None:
         """Remove what is left, from where it was made."""
-        self.run("delete", "--force", "c")
+        self.run("delete", "--force", CT)
         if self.namespace is not None:
             self.namespace.kill()
             self.namespace.wait()
@@ -78,16 +79,16 @@ class Caller:
         return text.strip()
 
     def start(self, *flags: str) -> dict[str, Any]:
-        """A running container "c"; its state.json."""
-        self.ok(*flags, "run", "--detach", "--bundle", str(self.bundle.path), "c")
-        saved: dict[str, Any] = json.loads((self.runtime.root / "c/state.json").read_text())
+        """A running container; its state.json."""
+        self.ok(*flags, "run", "--detach", "--bundle", str(self.bundle.path), CT)
+        saved: dict[str, Any] = json.loads((self.runtime.root / f"{CT}/state.json").read_text())
         return saved
 
     def refusal(self, *flags: str) -> str:
         """What a run says that must fail, and leave nothing."""
-        status, text = self.run(*flags, "run", "--bundle", str(self.bundle.path), "c")
+        status, text = self.run(*flags, "run", "--bundle", str(self.bundle.path), CT)
         assert status != 0, text
-        assert not (self.runtime.root / "c").exists()
+        assert not (self.runtime.root / CT).exists()
         return text
 
 
@@ -213,12 +214,12 @@ def test_a_life_in_each_combination(
     # A user cannot load device rules: --rootless=false makes that an error, unless there is nothing to refuse.
     who.write("sleep", "1000", resources={"devices": ALL_DEVICES})
     assert said(who.start(*flags)) == expected
-    assert '"status": "running"' in who.ok("state", "c")
+    assert '"status": "running"' in who.ok("state", CT)
     # what was decided at create holds: the flag is of no account any more
-    assert who.ok("--rootless=false", "exec", "c", "id", "-u") == "0"
-    who.ok("kill", "c", "KILL")
-    wait_until(lambda: '"status": "stopped"' in who.ok("state", "c"))
-    who.ok("delete", "c")
+    assert who.ok("--rootless=false", "exec", CT, "id", "-u") == "0"
+    who.ok("kill", CT, "KILL")
+    wait_until(lambda: '"status": "stopped"' in who.ok("state", CT))
+    who.ok("delete", CT)
 
 
 @pytest.mark.parametrize("kind", ["user", "mapped"])
@@ -227,9 +228,9 @@ def test_without_rights_no_cgroup_is_made(caller: Callable[..., Caller], kind: s
     who = caller(kind, where)
     saved = who.start()
     assert not any(os.path.exists(path) for path in saved["cgroup_paths"].values())
-    assert who.ok("exec", "c", "echo", "in") == "in"
+    assert who.ok("exec", CT, "echo", "in") == "in"
     if kind == "user":
-        assert "warning" not in who.ok("kill", "c", "KILL")
+        assert "warning" not in who.ok("kill", CT, "KILL")
 
 
 @pytest.mark.parametrize("kind", ["user", "mapped"])
@@ -275,7 +276,7 @@ def test_root_has_its_cgroup_whatever_it_calls_itself(
     unified = where or TOP == CGROUPS
     shown = TOP / sandbox.name if unified else CGROUPS / "pids" / sandbox.name
     assert set(paths) == {""} if unified else len(paths) > 5
-    init = json.loads(who.ok("state", "c"))["pid"]
+    init = json.loads(who.ok("state", CT))["pid"]
     assert (shown / "cgroup.procs").read_text().split() == [str(init)]
 
 
@@ -284,7 +285,7 @@ def test_root_has_its_cgroup_whatever_it_calls_itself(
 def test_delegated(caller: Callable[..., Caller], delegated: Path, kind: str, named: bool) -> None:
     """With a cgroup of its own a container without root has limits, can be paused, and is killed as a whole."""
     who = caller(kind, "delegated")
-    cgroup = delegated / ("ct" if named else "c")
+    cgroup = delegated / ("ct" if named else CT)
     if named:
         who.bundle.spec["linux"]["cgroupsPath"] = f"/{delegated.name}/ct"
     resources = {"unified": {"cgroup.max.depth": "7"}, "devices": ALL_DEVICES}
@@ -293,13 +294,13 @@ def test_delegated(caller: Callable[..., Caller], delegated: Path, kind: str, na
     assert saved["cgroup_paths"] == {"": f"/sys/fs/cgroup/{cgroup.relative_to(TOP)}"}
     assert (cgroup / "cgroup.max.depth").read_text() == "7\n"
     wait_until(lambda: len((cgroup / "cgroup.procs").read_text().split()) == 2, 20)
-    who.ok("pause", "c")
-    assert '"status": "paused"' in who.ok("state", "c")
-    assert "cannot exec in a paused container" in who.run("exec", "c", "true")[1]
-    who.ok("resume", "c")
-    assert who.ok("exec", "c", "grep", "^0::", "/proc/self/cgroup").endswith(f"/{cgroup.relative_to(TOP)}")
-    who.ok("pause", "c")
-    who.ok("delete", "--force", "c")
+    who.ok("pause", CT)
+    assert '"status": "paused"' in who.ok("state", CT)
+    assert "cannot exec in a paused container" in who.run("exec", CT, "true")[1]
+    who.ok("resume", CT)
+    assert who.ok("exec", CT, "grep", "^0::", "/proc/self/cgroup").endswith(f"/{cgroup.relative_to(TOP)}")
+    who.ok("pause", CT)
+    who.ok("delete", "--force", CT)
     assert not cgroup.exists()
 
 
@@ -311,7 +312,7 @@ def test_a_read_only_view_of_the_callers_cgroups(caller: Callable[..., Caller], 
     who.bundle.spec["mounts"].append(view)
     attack = f"ls -d /sys/fs/cgroup/{delegated.name}/caller; mkdir /sys/fs/cgroup/{delegated.name}/evil"
     who.write("sh", "-c", attack, resources={"devices": ALL_DEVICES})
-    status, text = who.run("run", "--bundle", str(who.bundle.path), "c")
+    status, text = who.run("run", "--bundle", str(who.bundle.path), CT)
     assert "/caller\n" in text
     assert status == 1
     assert "Read-only file system" in text
@@ -324,13 +325,13 @@ def test_hybrid_with_the_unified_hierarchy_alone(caller: Callable[..., Caller], 
     """The one directory that could be made is not taken for that of a machine without v1."""
     who = caller(kind)
     who.start_from = ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(delegated / "caller/cgroup.procs")]
-    cgroup = delegated / "caller/c"
+    cgroup = delegated / "caller" / CT
     assert who.start()["cgroup_paths"] == {"": str(cgroup)}
     assert len((cgroup / "cgroup.procs").read_text().split()) == 1
-    assert f"0::/{cgroup.relative_to(TOP)}" in who.ok("exec", "c", "cat", "/proc/self/cgroup").split()
+    assert f"0::/{cgroup.relative_to(TOP)}" in who.ok("exec", CT, "cat", "/proc/self/cgroup").split()
     assert '"running"' in who.ok("list", "-f", "json")
-    assert "the freezer controller is not available" in who.run("pause", "c")[1]
-    who.ok("delete", "--force", "c")
+    assert "the freezer controller is not available" in who.run("pause", CT)[1]
+    who.ok("delete", "--force", CT)
     assert not cgroup.exists()
 
 
@@ -340,7 +341,7 @@ def test_root_of_a_user_namespace_is_root_but_for_cgroups(caller: Callable[..., 
     who.bundle.spec["process"]["user"] = {"uid": 0, "gid": 0, "additionalGids": [50]}
     who.write("grep", "Groups", "/proc/self/status")
     # The unprivileged user who made the namespace has given up setgroups(2) for it.
-    assert who.ok("run", "--bundle", str(who.bundle.path), "c").split() == ["Groups:"]
+    assert who.ok("run", "--bundle", str(who.bundle.path), CT).split() == ["Groups:"]
 
 
 @pytest.mark.parametrize("flags", [[], ["--rootless=false"]])
@@ -350,14 +351,14 @@ def test_exec_from_where_the_cgroup_cannot_be_reached(caller: Callable[..., Call
     who.write("sleep", "1000", resources={"devices": ALL_DEVICES})
     who.start(*flags)
     who.cgroup = "/"
-    status, text = who.run("exec", "c", "grep", "^0::", "/proc/self/cgroup")
+    status, text = who.run("exec", CT, "grep", "^0::", "/proc/self/cgroup")
     if flags:
         assert status == 255
         assert "error adding pid " in text
         assert "/cgroup.procs: permission denied" in text
     else:
         assert (status, text) == (0, "0::/\n")  # it stays where it came from
-    who.ok("delete", "--force", "c")
+    who.ok("delete", "--force", CT)
 
 
 @pytest.mark.parametrize("where", ["", "cgroup2"])
@@ -369,11 +370,11 @@ def test_what_nothing_holds_together_is_not_killed_together(caller: Callable[...
     who.bundle.spec["mounts"] = [proc, *(row for row in who.bundle.spec["mounts"] if row["destination"] != "/proc")]
     who.write("sleep", "1000")
     who.start()
-    text = who.ok("kill", "c", "KILL")
+    text = who.ok("kill", CT, "KILL")
     assert "failed to kill all processes, possibly due to lack of cgroup (Hint: enable cgroup v2 delegation)" in text
-    wait_until(lambda: '"status": "stopped"' in who.ok("state", "c"))
-    assert "container not running" in who.run("kill", "c", "KILL")[1]
-    who.ok("delete", "c")
+    wait_until(lambda: '"status": "stopped"' in who.ok("state", CT))
+    assert "container not running" in who.run("kill", CT, "KILL")[1]
+    who.ok("delete", CT)
 
 
 def test_oom_score(caller: Callable[..., Caller]) -> None:
@@ -383,8 +384,8 @@ def test_oom_score(caller: Callable[..., Caller]) -> None:
     process["oomScoreAdj"] = 217
     who.write("sleep", "1000")
     who.start()
-    assert who.ok("exec", "c", "cat", "/proc/self/oom_score_adj") == "217"
-    namespaces = f"/proc/{json.loads(who.ok('state', 'c'))['pid']}/ns"
+    assert who.ok("exec", CT, "cat", "/proc/self/oom_score_adj") == "217"
+    namespaces = f"/proc/{json.loads(who.ok('state', CT))['pid']}/ns"
     paths = {"user": f"{namespaces}/user", "network": f"{namespaces}/net"}
     linux["namespaces"] = [{**row, "path": paths.get(row["type"], "")} for row in linux["namespaces"]]
     del linux["uidMappings"], linux["gidMappings"]
@@ -402,4 +403,4 @@ def test_groups_of_root_stay_outside(caller: Callable[..., Caller]) -> None:
     who.write("sleep", "1000")
     who.start()
     who.prefix = ["setpriv", "--groups=4,6,27"]
-    assert who.ok("exec", "c", "grep", "Groups", "/proc/self/status").split() == ["Groups:"]
+    assert who.ok("exec", CT, "grep", "Groups", "/proc/self/status").split() == ["Groups:"]
