@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from libcontainer.plan import Plan
 
 ROOT = "root"
+OFTEN_EMPTY = ("/mnt", "/media", "/srv", "/opt", "/home")
 MNT_DETACH = 2
 _CLONE = mounts.OPEN_TREE_CLONE
 _SEARCHABLE = 0o001
@@ -69,7 +70,7 @@ class Stage:
     def __init__(self, plan: Plan, directory: str, log: Callable[..., None]) -> None:
         self._plan = plan
         self._log = log
-        self.place = _searchable(directory) if plan.userns else directory
+        self.place = _place(directory) if plan.userns else directory
         self.root = f"{self.place}/{ROOT}"
         self.namespace = -1
         self._fds: dict[str, int] = {}  # key -> our descriptor of the detached source
@@ -417,15 +418,32 @@ def _tmpfs(batch: Batch) -> int:
     return batch.fsmount(context, 0, "tmpfs")
 
 
-def _searchable(directory: str) -> str:
-    """The directory itself, or the first of those above it that others may not search: CRIU opens the sources as the user that
-    the container's root is on the host. In a namespace of our own it may be covered."""
+def _place(directory: str) -> str:
+    """The directory, if all may go there: CRIU opens the sources as the user that the container's root is on the host.
+
+    Else another. In a namespace of our own any may be covered; what is in it is not seen then, be it CRIU itself.
+    """
+    closed = _closed(directory)
+    if closed is None:
+        return directory
+    return next((path for path in OFTEN_EMPTY if _is_empty(path)), closed)
+
+
+def _closed(directory: str) -> str | None:
+    """The first directory on the way that others may not search."""
     path = ""
     for part in directory.strip("/").split("/"):
         path = f"{path}/{part}"
         if not os.stat(path).st_mode & _SEARCHABLE:
             return path
-    return directory
+    return None
+
+
+def _is_empty(path: str) -> bool:
+    try:
+        return not os.path.islink(path) and not os.listdir(path)
+    except OSError:
+        return False
 
 
 def _points(source: Source) -> str:

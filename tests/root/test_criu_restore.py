@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from libcontainer.criu import mounts_stage
 from libcontainer.faults import POINTS
 from tests.root.conftest import Bundle, Runtime, Sandbox, wait_until
 from tests.root.laboratory import MAPPED
@@ -103,6 +104,39 @@ def test_images_are_exchanged_with_runc(
     status, text = detached(first, "restore", "-d", "-b", str(bundle.path), "--image-path", images, sandbox.name)
     assert status == 0, text
     goes_on(bundle.rootfs)
+
+
+# -- a container whose root is nobody on the host
+
+
+def test_what_only_root_may_search_is_no_place_for_the_sources_nor_is_it_hidden(
+    sandbox: Sandbox, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, criu: str
+) -> None:
+    """The state root, CRIU and a bind mount's source are below one directory that is closed."""
+    if not any(mounts_stage._is_empty(path) for path in mounts_stage.OFTEN_EMPTY):
+        pytest.skip("no directory of this host is empty")
+    closed = sandbox.directory / "closed"
+    (closed / "bin").mkdir(parents=True)
+    (closed / "source/made").mkdir(parents=True)
+    closed.chmod(0o700)
+    (closed / "bin/criu").write_text(f'#!/bin/sh\nexec {criu} "$@"\n')
+    (closed / "bin/criu").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{closed}/bin:{os.environ['PATH']}")
+    source = {"destination": "/fresh/source", "type": "bind", "source": str(closed / "source"), "options": ["bind"]}
+    bundle.spec["mounts"].append(source)
+    bundle.spec["linux"]["namespaces"].append({"type": "user"})
+    bundle.spec["linux"].update(uidMappings=MAPPED, gidMappings=MAPPED)
+    subprocess.run(["chown", "-R", "100000:100000", str(bundle.rootfs), str(closed / "source")], check=True)
+    bundle.write()
+    runtime = sandbox.runtime(root="closed/state")
+    images = str(sandbox.directory / "images")
+    assert detached(runtime, "run", "-d", "-b", str(bundle.path), sandbox.name) == (0, "")
+    assert detached(runtime, "checkpoint", "--image-path", images, sandbox.name)[0] == 0
+    shutil.rmtree(bundle.rootfs / "fresh")
+    status, text = detached(runtime, "restore", "-d", "-b", str(bundle.path), "--image-path", images, sandbox.name)
+    assert status == 0, text
+    goes_on(bundle.rootfs)
+    assert runtime.ok("exec", sandbox.name, "ls", "/fresh/source") == "made\n"
 
 
 # -- killed
