@@ -129,7 +129,7 @@ class Cell:
             (root / name).mkdir(parents=True)
         (root / "tmp").chmod(0o1777)
         shutil.copy(str(shutil.which("busybox", path=PATH)), root / "bin" / "busybox")
-        for applet in "sh cat echo false grep head id ip ls mkdir ps pwd sleep stty touch true tty wc".split():
+        for applet in "sh cat echo false grep head id ip ls mkdir ps pwd sleep stty touch tr true tty wc".split():
             (root / "bin" / applet).symlink_to("busybox")
         (root / "etc" / "passwd").write_text("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n")
         (root / "etc" / "group").write_text("root:x:0:\nuser:x:1000:\nmore:x:7:user\n")

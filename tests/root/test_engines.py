@@ -202,6 +202,32 @@ def test_podman_descriptors(podman: Engine) -> None:
     assert lines(result) == ["1 1", "passed", "0", "1", "2", "3", "4"]  # 4 is the directory that ls reads
 
 
+def test_podman_update_and_commit(box: Engine) -> None:
+    """The limits are in a file; and what is copied stands still meanwhile."""
+    needs(box, "update")
+    if box.user:
+        engine_cell.skip("podman without root limits and pauses on cgroup v2 only")
+    box.ok("update", "--memory=64m", "--cpus=0.2", "box")
+    files = "memory/memory.limit_in_bytes memory.max cpu/cpu.cfs_quota_us cpu.max"
+    limits = box("exec", "box", "sh", "-c", f"cd /sys/fs/cgroup; cat {files} 2>/dev/null").output
+    assert limits.split()[:2] == ["67108864", "20000"]
+    box.ok("exec", "box", "touch", "/made")
+    box.ok("commit", "--quiet", "--pause", "box", "localhost/committed")
+    assert podman_run(box, "--rm", "localhost/committed", "ls", "/made").output == "/made"
+
+
+def test_podman_runtime_by_its_path(podman: Engine) -> None:
+    """A name that podman does not know: no log file, the words come on stderr alone."""
+    runtime = podman.cell.runtime.parent / "other"
+    if not runtime.exists():
+        runtime.symlink_to(podman.cell.runtime)
+    command = ["podman", "--runtime", str(runtime), "run", "--network=none", "--rm", "box"]
+    result = podman.cell.run([*command, "/missing"], podman.env, user=podman.user)
+    assert result.status == 127
+    assert "stat /missing: no such file or directory" in result.output
+    assert podman.cell.run([*command, "echo", "hi"], podman.env, user=podman.user).output == "hi"
+
+
 def test_podman_health(podman: Engine) -> None:
     health = ["--health-interval=disable", "--detach", "--name=health"]
     for command, status in (("test -e /bin/sh", 0), ("exit 1", 1)):
@@ -313,6 +339,15 @@ def test_ctr_processes(task: Engine) -> None:
     assert len(task.ok("task", "ps", "task").splitlines()) == 2
 
 
+def test_ctr_watches(task: Engine) -> None:
+    """The cgroup that the shim reads is the container's."""
+    assert "pids.current" in task.ok("task", "metrics", "task")
+    task.ok("task", "exec", "--detach", "--exec-id=6", "task", "sleep", "1001")
+    wait_for(task, "6", "task", "ps", "task")
+    task.ok("task", "kill", "--exec-id=6", "--signal=SIGKILL", "task")
+    wait_until(lambda: "sleep 1001" not in task.cell.run(["ps", "ax"], {}).output)
+
+
 def test_ctr_options(ctr: Engine) -> None:
     options = ("--rm", "--read-only", "--seccomp", "--env=A=b", "--cwd=/tmp", "--cgroup", f"/{ctr.cell.name}-ctr")
     script = "echo $A; pwd; touch /x 2>/dev/null || echo refused; grep Seccomp: /proc/self/status"
@@ -415,6 +450,33 @@ def test_docker_pause(whale: Engine) -> None:
     assert whale.ok("inspect", state, "whale") == "paused"
     whale.ok("unpause", "whale")
     assert whale.ok("inspect", state, "whale") == "running"
+
+
+def test_docker_restart_rename_commit(whale: Engine) -> None:
+    whale.ok("exec", "whale", "touch", "/made")
+    whale.ok("commit", "whale", "committed")
+    assert docker_run(whale, "--rm", "committed", "ls", "/made").output == "/made"
+    whale.ok("restart", "--time=0", "whale")
+    whale.ok("rename", "whale", "orca")
+    assert whale.ok("exec", "orca", "ls", "/made") == "/made"
+    whale.ok("rename", "orca", "whale")
+
+
+def test_docker_shares_namespaces(whale: Engine) -> None:
+    options = ("--rm", "--pid=container:whale", "--network=container:whale")
+    script = "cat /proc/1/cmdline | tr '\\0' ' '; ip -o -4 addr show eth0 | wc -l"
+    assert docker_run(whale, *options, "box", "sh", "-c", script).output == "sleep 1000 1"
+
+
+def test_docker_out_of_memory(docker: Engine) -> None:
+    """The shim watches the cgroup that init is in."""
+    options = ("--name=hungry", "--memory=20m", "--memory-swap=20m")
+    script = "sleep 0.5; exec busybox dd if=/dev/zero of=/dev/null bs=100M count=1"
+    try:
+        assert docker_run(docker, *options, "box", "sh", "-c", script).status == 137
+        wait_for(docker, "true 137", "inspect", "--format={{.State.OOMKilled}} {{.State.ExitCode}}", "hungry")
+    finally:
+        docker.ok("rm", "--force", "hungry")
 
 
 def test_docker_top(whale: Engine) -> None:
