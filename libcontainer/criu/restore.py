@@ -15,6 +15,7 @@ from libcontainer.criu import (
     config_file,
     features,
     images_dir,
+    lsm,
     messages,
     mounts_image,
     mounts_peers,
@@ -131,6 +132,7 @@ class Restore:
     def run(self, stage: Stage, host: Host, noted: Sidecar) -> None:
         """Do it; CriuFailed quotes the log."""
         regular.clear(self._work, LOG_FILE, STATS_FILE)
+        lsm.require_profiles(self._images, self._options.lsm_profile)
         images = mounts_image.read(self._images)
         sources = mounts_sources.sources(images, host, self._options.ext_mounts, noted)
         try:

@@ -1,18 +1,37 @@
-"""The wire format of protobuf, for the few fields that are read without its library. Pure.
+"""The wire format of protobuf, and of CRIU's image files, for the few fields that are read without its library. Pure.
 
 Where a message comes from is not known here: whatever its bytes are, it is decoded within their length, or ValueError.
 """
 
 from __future__ import annotations
 
+import struct
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+IMG_COMMON = 0x54564319  # criu/include/magic.h
+LARGEST_ENTRY = 1 << 20
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED = {_FIXED64: 8, _FIXED32: 4}
 _LONGEST = 10  # bytes of a number
 _WORD = (1 << 64) - 1
+
+
+def entries(data: bytes, *magics: int) -> Iterator[bytes]:
+    """The messages in an image file that begins with these numbers: IMG_COMMON, but in the inventory, and that of its kind."""
+    head = struct.pack(f"<{len(magics)}I", *magics)
+    if not data.startswith(head):
+        raise ValueError("it does not begin as such an image does")
+    at = len(head)
+    while at < len(data):
+        (size,) = struct.unpack_from("<I", data.ljust(at + 4), at)
+        at += 4
+        if size > LARGEST_ENTRY or at + size > len(data):
+            raise ValueError("it is cut off")
+        yield data[at : at + size]
+        at += size
 
 
 def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:

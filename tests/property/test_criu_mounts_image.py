@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libcontainer.criu import mounts_image
+from libcontainer.criu import mounts_image, wire
 from libcontainer.errors import Error
 
-HEAD = struct.pack("<II", mounts_image.IMG_COMMON, mounts_image.MNTS)
+HEAD = struct.pack("<II", wire.IMG_COMMON, mounts_image.MNTS)
 NUMBERS = {"fstype": 1, "id": 2, "device": 3, "parent": 4, "flags": 5, "shared": 10, "master": 11}
 TEXTS = {"root": 6, "mountpoint": 7, "source": 8, "options": 9, "fsname": 14, "key": 18}
 texts = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=20)
