@@ -45,6 +45,7 @@ def build(container: Container, wanted: CheckpointOptions, *, images: int, work:
     request.external.extend(namespaces.external(container.saved, request.pid, version))
     _add_environment(request, container, version)
     _add_given(request, wanted, version)
+    network.warn(container, request.network_lock, version)
     return request
 
 

@@ -45,6 +45,10 @@ CAUSES = (
         "CRIU could not lock the network: it needs iptables or nft in $PATH (or a checkpoint with --network-lock skip)",
     ),
     (
+        ("Locking network failed using nftables",),
+        "CRIU before 4.2 cannot lock again what it has locked with nft: delete its table, and dump with iptables",
+    ),
+    (
         ("Can't open parent path: Permission denied",),
         "the container's user may not search the directories between the images and their parent's: chmod o+x those",
     ),
@@ -55,6 +59,10 @@ CAUSES = (
     (
         ("Can't fork for ... Resource temporarily unavailable", "fork() failed: Resource temporarily unavailable"),
         "the container's cgroup, or one above it, allows too few processes: raise linux.resources.pids.limit",
+    ),
+    (
+        ("can't write lsm profile",),
+        "the processes may not be under their AppArmor profile or SELinux label here: load it, or use --lsm-profile",
     ),
     (("Connected TCP socket",), "the container has established TCP connections: use --tcp-established or --tcp-close"),
     (("In-flight",), "the container has connections that are being made: use --tcp-skip-in-flight"),

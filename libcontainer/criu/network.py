@@ -9,6 +9,10 @@ from __future__ import annotations
 from libcontainer.criu import features, messages
 from libcontainer.errors import Error
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from libcontainer.container import Container
+
 LOCKS = {"iptables": messages.LOCK_IPTABLES, "nftables": messages.LOCK_NFTABLES, "skip": messages.LOCK_SKIP}
 
 
@@ -28,6 +32,16 @@ def choose(name: str, pid: int, version: int, *, tcp_established: bool) -> int |
     if version < features.NETWORK_LOCK_SKIP or tcp_established or has_tcp_sockets(pid):
         return None
     return messages.LOCK_SKIP
+
+
+def warn(container: Container, lock: int, version: int) -> None:
+    """A network namespace by path stays, and with it the lock: restore must be able to lock what is locked."""
+    if lock == messages.LOCK_NFTABLES and version < features.NFT_AGAIN and container.saved.namespace_path("network"):
+        container.log(
+            "warning",
+            "CRIU before 4.2 cannot restore into a network namespace that it has locked with nft: on this host it will fail; "
+            "with --network-lock iptables it would not",
+        )
 
 
 def has_tcp_sockets(pid: int) -> bool:

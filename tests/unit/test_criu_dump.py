@@ -305,6 +305,21 @@ def test_the_network_is_held_only_where_there_is_tcp(
     assert network.choose("", 1, version, tcp_established=established) == chosen
 
 
+@pytest.mark.parametrize(
+    ("version", "lock", "path", "warned"),
+    [
+        ([4, 1, 1], "nftables", "/run/netns/n", True),
+        ([4, 2, 0], "nftables", "/run/netns/n", False),
+        ([4, 1, 1], "iptables", "/run/netns/n", False),
+        ([4, 1, 1], "nftables", "", False),
+    ],
+)
+def test_a_lock_that_stays_is_warned_of(make: Maker, version: list[int], lock: str, path: str, warned: bool) -> None:
+    make.fake.says(version=version, **DUMPED)
+    make.checkpoint({"namespaces": [{"type": "NEWNET", "path": path}]}, network_lock=lock)
+    assert any("locked with nft" in text for level, text in make.log if level == "warning") == warned
+
+
 def test_descriptors_are_written_as_runc_writes_them(make: Maker) -> None:
     make.checkpoint()
     file = make.directory / "images/descriptors.json"

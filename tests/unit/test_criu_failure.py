@@ -28,6 +28,8 @@ def told(line: str, **how: object) -> str:
         ("uffd: Unable to open an userfaultfd descriptor: Operation not permitted", "vm.unprivileged_userfaultfd=1"),
         ("page-pipe: splice: -1: Bad file descriptor", "CAP_SYS_RESOURCE"),
         ("Network locking failed", "iptables or nft in $PATH"),
+        ("net: Locking network failed using nftables", "dump with iptables"),
+        ("can't write lsm profile -2", "--lsm-profile"),
         ("inet: Connected TCP socket, consider using --tcp-established option.", "--tcp-established or --tcp-close"),
         ("inet: In-flight connection (l) for 2ce3ed", "--tcp-skip-in-flight"),
         ("Some file locks are hold by dumping tasks! You can try --file-locks to dump them.", "--file-locks"),
