@@ -475,6 +475,49 @@ kept too"
 	counts
 }
 
+# clock: writes the seconds since the boot to /clock, ten times a second
+clock() {
+	# shellcheck disable=SC2016
+	script 'while :; do read now rest </proc/uptime; echo $now >>/clock; : >/tmp/ready; sleep 0.1; done'
+}
+
+steady() { # no step of the clock is as long as the container was away, nor does it go backwards
+	wait_for ticked_more "$(wc -l <rootfs/clock)"
+	awk 'NR > 1 && ($1 < last || $1 - last > 5) {print "from " last " to " $1; bad = 1} {last = $1} END {exit bad}' rootfs/clock
+}
+
+ticked_more() {
+	[[ $(wc -l <rootfs/clock) -gt $(($1 + 3)) ]]
+}
+
+@test "restore: clocks go on where they were" {
+	clock
+	dumped
+	sleep 7
+	restored
+	steady
+	[[ $(pyrunc exec "$CT" cut -d. -f1 /proc/uptime) -le $(($(tail -n 1 rootfs/clock | cut -d. -f1) + 2)) ]]
+	rm -r "$IMAGES"
+	run_pyrunc -0 checkpoint --image-path "$IMAGES" "$CT"
+	sleep 7
+	restored
+	steady
+}
+
+@test "restore: clocks of a time namespace go on where they were" {
+	edit '.linux.namespaces += [{type: "time"}] | .linux.timeOffsets = {monotonic: {secs: 7881}, boottime: {secs: 1000000}}'
+	clock
+	dumped
+	[[ $(head -n 1 rootfs/clock | cut -d. -f1) -ge 1000000 ]]
+	sleep 7
+	restored
+	steady
+	inside cut -d. -f1 /proc/uptime
+	[[ $output -ge 1000000 && $output -le $(($(tail -n 1 rootfs/clock | cut -d. -f1) + 2)) ]]
+	inside readlink /proc/self/ns/time
+	[[ $output == "$(readlink "/proc/$(init_pid "$CT")/ns/time")" ]]
+}
+
 @test "restore: a busy cgroup is refused, before anything is made" {
 	counter
 	dumped
@@ -530,7 +573,7 @@ kept too"
 	jq -e .config.no_pivot_root "$ROOT/$CT/state.json"
 }
 
-# profile NAME: an AppArmor profile that allows all, loaded.
+# profile NAME FILE: an AppArmor profile that allows all but writing to /FILE, loaded.
 profile() {
 	apparmor_parser --replace --skip-cache <<-END
 		profile $1 flags=(attach_disconnected,mediate_deleted) {
@@ -544,28 +587,52 @@ profile() {
 			signal,
 			unix,
 			dbus,
+			deny /$2 w,
 		}
 	END
 }
 
-@test "restore: --lsm-profile puts the processes under another AppArmor profile" {
+@test "restore: processes are under their AppArmor profile again, and with --lsm-profile under another one" {
 	grep -q apparmor /sys/kernel/security/lsm && command -v apparmor_parser >/dev/null || skip "no AppArmor"
 	local ours="pyrunc-$$-$BATS_TEST_NUMBER"
-	profile "$ours-a"
-	profile "$ours-b"
+	profile "$ours-a" free
+	profile "$ours-b" forbidden
 	edit --arg name "$ours-a" '.process.apparmorProfile = $name'
-	counter
+	# shellcheck disable=SC2016
+	script 'i=0; while :; do i=$((i + 1)); echo >/free; echo >/forbidden; echo $i >>/count; sleep 0.1; done 2>/dev/null'
 	dumped
 	restored
-	grep -q "^$ours-a " "/proc/$(init_pid "$CT")/attr/current"
-	run_pyrunc -0 delete -f "$CT"
-	rm -f rootfs/count
-	dumped
-	restored --lsm-profile "apparmor:$ours-b"
-	grep -q "^$ours-b " "/proc/$(init_pid "$CT")/attr/current"
 	counts
+	grep -qx "$ours-a (enforce)" "/proc/$(init_pid "$CT")/attr/current"
+	[[ ! -e rootfs/free && -e rootfs/forbidden ]]
+	rm -r "$IMAGES"
+	run_pyrunc -0 checkpoint --image-path "$IMAGES" "$CT"
+	rm rootfs/forbidden
+	restored --lsm-profile "apparmor:$ours-b"
+	counts
+	grep -qx "$ours-b (enforce)" "/proc/$(init_pid "$CT")/attr/current"
+	[[ -e rootfs/free && ! -e rootfs/forbidden ]]
 	run_pyrunc -0 delete -f "$CT"
 	printf 'profile %s {}\nprofile %s {}\n' "$ours-a" "$ours-b" | apparmor_parser --remove
+}
+
+@test "restore: an AppArmor profile that is not loaded here is named" {
+	grep -q apparmor /sys/kernel/security/lsm && command -v apparmor_parser >/dev/null || skip "no AppArmor"
+	local ours="pyrunc-$$-$BATS_TEST_NUMBER"
+	profile "$ours" nothing
+	edit --arg name "$ours" '.process.apparmorProfile = $name'
+	counter
+	dumped
+	echo "profile $ours {}" | apparmor_parser --remove
+	refused
+	expect "AppArmor profiles are not loaded: '$ours'"
+	refused --lsm-profile apparmor:nobody-knows
+	expect "AppArmor profiles are not loaded: 'nobody-knows'"
+	profile "$ours" nothing
+	restored
+	counts
+	run_pyrunc -0 delete -f "$CT"
+	echo "profile $ours {}" | apparmor_parser --remove
 }
 
 @test "restore: without a mount namespace it is refused in words" {

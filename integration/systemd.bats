@@ -539,6 +539,34 @@ restored() { # restored [RESTORE-ARGS]
 	no_unit_left
 }
 
+@test "systemd: podman checkpoints and restores, in the scope of its own" {
+	require_criu
+	command -v podman >/dev/null || skip "no podman"
+	mkdir "$BATS_TEST_TMPDIR/podman"
+	local podman=(podman --root "$BATS_TEST_TMPDIR/podman/graph" --runroot "$BATS_TEST_TMPDIR/podman/run"
+		--tmpdir "$BATS_TEST_TMPDIR/podman/tmp" --storage-driver vfs --cgroup-manager systemd --events-backend file --runtime "$PYRUNC")
+	tar -C rootfs -c . | "${podman[@]}" import - localhost/box >/dev/null
+	# shellcheck disable=SC2016
+	"${podman[@]}" run -d --name "$CT" --network none --memory 64m --pids-limit 30 localhost/box \
+		sh -c 'i=0; while :; do i=$((i + 1)); echo $i >>/count; sleep 0.2; done' >"$OUT" 3>&-
+	UNIT="libpod-$(cat "$OUT").scope"
+	for _ in 1 2; do
+		shows ActiveState active Slice machine.slice MemoryMax 67108864
+		run_command -0 "${podman[@]}" container checkpoint "$CT"
+		no_unit_left
+		run_command -0 "${podman[@]}" container restore "$CT"
+		shows ActiveState active Slice machine.slice MemoryMax 67108864 TasksMax 30
+		DIR="$CGROUPS$("${SYSTEMCTL[@]}" show -P ControlGroup "$UNIT")"
+		grep -qx "$("${podman[@]}" inspect -f '{{.State.Pid}}' "$CT")" "$DIR"/{,container/}cgroup.procs
+		wait_for "${podman[@]}" exec "$CT" sh -ec 'was=$(wc -l </count); sleep 1; [ $(wc -l </count) -gt $was ]'
+		run_command -0 "${podman[@]}" exec "$CT" cat /count
+		same numbers "$(seq "$(wc -l <<<"$output")")" "$output"
+	done
+	run_command -0 "${podman[@]}" rm -f -t 0 "$CT"
+	no_unit_left
+	umount -R "$BATS_TEST_TMPDIR/podman/graph" 2>/dev/null || true
+}
+
 # --- a user's own systemd ---
 
 @test "systemd, rootless: the life of a container" {

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.root import hosts as network
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -278,6 +280,15 @@ def sandbox(pyrunc: str) -> Iterator[Sandbox]:
         sandbox.scrub()
         shutil.rmtree(directory, ignore_errors=True)
     assert not left, left
+
+
+@pytest.fixture
+def hosts(sandbox: Sandbox) -> Iterator[tuple[network.Host, network.Host]]:
+    """Two hosts, connected."""
+    if shutil.which("ip") is None:
+        pytest.skip("no ip: the package iproute2 has it")
+    with network.two(sandbox.name.replace("_", "")[-8:]) as both:
+        yield both
 
 
 @pytest.fixture

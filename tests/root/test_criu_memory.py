@@ -17,6 +17,7 @@ import pytest
 
 from libcontainer.criu.features import has_large_pipes
 from tests.root.conftest import Bundle, Runtime, Sandbox, wait_until
+from tests.root.hosts import Host
 from tests.root.laboratory import MAPPED
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("criu")]
@@ -133,6 +134,10 @@ class Holder:
         """Bytes of memory in a directory of images."""
         return sum(path.stat().st_size for path in self.images(name).glob("pages-*.img"))
 
+    def blocks(self, name: str) -> int:
+        """Bytes that it takes on the disk."""
+        return sum(path.stat().st_blocks for path in self.images(name).glob("pages-*.img")) * 512
+
     def restore(self, name: str, *flags: str) -> None:
         self.quietly(
             *("restore", "--detach", "--bundle", str(self.bundle.path), "--image-path", str(self.images(name))),
@@ -192,7 +197,7 @@ def test_auto_dedup_frees_what_the_last_dump_replaces(sandbox: Sandbox, runtime:
         for _ in range(8):
             holder.change()
         holder.checkpoint("last", "--parent-path", "../one", *flags)
-        used[flags] = sum(path.stat().st_blocks for path in holder.images("one").glob("pages-*.img")) * 512
+        used[flags] = holder.blocks("one")
         holder.restore("last")
         holder.assert_unharmed()
         runtime.ok("delete", "--force", holder.name)
@@ -201,46 +206,50 @@ def test_auto_dedup_frees_what_the_last_dump_replaces(sandbox: Sandbox, runtime:
     assert used["--auto-dedup",] <= used[()] - (6 << 20)
 
 
-class Host:
-    """A network namespace that stands for a host: programs started in it see its interfaces only."""
-
-    def __init__(self, name: str, address: str) -> None:
-        self.name = name
-        self.address = address
-        self("ip", "netns", "add", name, inside=False)
-
-    def __call__(self, *command: str, inside: bool = True) -> None:
-        subprocess.run([*self._enter(), *command] if inside else command, check=True, capture_output=True)
-
-    def _enter(self) -> list[str]:
-        """Not `ip netns exec`: that mounts a /sys without cgroups."""
-        return ["nsenter", f"--net=/run/netns/{self.name}", "--"]
-
-    def start(self, *command: str, pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [*self._enter(), *command],
-            pass_fds=pass_fds,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+@pytest.mark.parametrize("flags", [(), ("--auto-dedup",)], ids=["", "auto-dedup"])
+def test_a_restore_frees_the_memory_that_it_has_read_if_it_shall(
+    sandbox: Sandbox, runtime: Runtime, flags: tuple[str, ...]
+) -> None:
+    holder = Holder(sandbox, runtime)
+    holder.checkpoint("all")
+    before = holder.blocks("all")
+    holder.restore("all", *flags)
+    holder.assert_unharmed()
+    if flags:
+        assert holder.blocks("all") <= before - (MEBIBYTES - 1 << 20)
+    else:
+        assert holder.blocks("all") == before
 
 
-@pytest.fixture
-def hosts(sandbox: Sandbox) -> Iterator[tuple[Host, Host]]:
-    """Two, connected."""
-    name = sandbox.name.replace("_", "")[-8:]
-    source, target = Host(f"src{name}", "192.0.2.1"), Host(f"dst{name}", "192.0.2.2")
-    try:
-        source("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", target.name)
-        for host in (source, target):
-            host("ip", "address", "add", f"{host.address}/24", "dev", "eth0")
-            host("ip", "link", "set", "eth0", "up")
-            host("ip", "link", "set", "lo", "up")  # as on every host: CRIU tries its sockets there
-        yield source, target
-    finally:
-        for host in (source, target):
-            subprocess.run(["ip", "netns", "delete", host.name], check=False)
+@tracked
+def test_each_pre_dump_goes_to_the_other_host(
+    sandbox: Sandbox, runtime: Runtime, hosts: tuple[Host, Host], criu: str
+) -> None:
+    """To its page server, which has the earlier ones; here no memory is written to the disk."""
+    source, target = hosts
+    holder = Holder(sandbox, runtime)
+    there = holder.directory / "there"
+    there.mkdir()
+    holder.runtime = Runtime(source.wrapper(runtime.command, holder.directory / "pyrunc"), runtime.root, runtime.scratch)
+    for name, parent, pre_dump in (("one", "", True), ("two", "../one", True), ("last", "../two", False)):
+        (there / name).mkdir()
+        chain = ["--prev-images-dir", parent] if parent else []
+        place = ["--images-dir", str(there / name), "--address", target.address, "--port", "4444"]
+        server = target.start(criu, "page-server", *place, *chain)
+        wait_until(lambda: target.listens(4444), PATIENCE)
+        flags = [*(["--pre-dump"] if pre_dump else []), *(["--parent-path", parent] if parent else [])]
+        holder.checkpoint(name, "--page-server", f"{target.address}:4444", *flags)
+        assert server.wait(PATIENCE) == 0
+        assert holder.pages(name) == 0
+        if pre_dump:
+            holder.change()
+    shutil.copytree(holder.images("last"), there / "last", dirs_exist_ok=True, ignore=shutil.ignore_patterns("parent"))
+    sizes = {name: holder.pages(f"there/{name}") for name in ("one", "two", "last")}
+    assert sizes["one"] >= MEBIBYTES << 20
+    assert 1 << 20 <= sizes["two"] < MEBIBYTES << 19, sizes
+    assert 1 << 20 <= sizes["last"] < MEBIBYTES << 19, sizes
+    holder.restore("there/last")
+    holder.assert_unharmed()
 
 
 class Migration:
@@ -278,14 +287,18 @@ class Migration:
         wait_until(lambda: (self.work / "lazy-pages.socket").exists(), PATIENCE)
         return daemon
 
-    def restore(self) -> None:
+    def restore(self, status: int = 0) -> str:
+        """What it has logged."""
         spec = self.holder.bundle.spec
         spec["linux"]["cgroupsPath"] = f"/{self.new}"
         self.holder.bundle.write()
         command = [*self.base, "restore", "--detach", "--lazy-pages", "--work-path", str(self.work)]
         paths = ["--bundle", str(self.holder.bundle.path), "--image-path", str(self.holder.images("lazy"))]
         restored = self.target.start(*command, *paths, self.new)
-        assert restored.wait(PATIENCE * 2) == 0, (self.holder.directory / "log").read_text()
+        ended = restored.wait(PATIENCE * 2)
+        said = (self.holder.directory / "log").read_text()
+        assert ended == status, said
+        return said
 
     def run(self, *flags: str) -> None:
         dump = self.dump(*flags)
@@ -317,3 +330,39 @@ def test_lazy_pages_between_two_hosts(
     assert runtime.run("state", holder.name)[0] == 1
     pages = holder.pages("lazy")
     assert pages < MEBIBYTES << 20 >> 2  # what is not lazy: shared, locked, and the like
+
+
+@pytest.fixture
+def userfaultfd_for_all() -> Iterator[Path]:
+    """sysctl vm.unprivileged_userfaultfd, which a test may set."""
+    switch = Path("/proc/sys/vm/unprivileged_userfaultfd")
+    was = switch.read_text()
+    yield switch
+    switch.write_text(was)
+
+
+@lazy
+def test_lazy_pages_in_a_user_namespace(
+    sandbox: Sandbox, runtime: Runtime, hosts: tuple[Host, Host], criu: str, userfaultfd_for_all: Path
+) -> None:
+    """The restoring host must let everybody have a userfaultfd. If it does not the container is not lost: it goes on."""
+    userfaultfd_for_all.write_text("0")
+    holder = Holder(sandbox, runtime, user_namespace=True)
+    migration = Migration(holder, *hosts, criu)
+    dump = migration.dump()
+    daemon = migration.serve()
+    said = migration.restore(status=1)
+    assert "the container may not use userfaultfd: set sysctl vm.unprivileged_userfaultfd=1" in said
+    assert runtime.run("state", migration.new)[0] == 1
+    daemon.kill()
+    daemon.wait()
+    dump.terminate()
+    assert dump.wait(PATIENCE) == 1
+    assert runtime.status(holder.name) == "running"
+    holder.assert_unharmed()
+    shutil.rmtree(holder.images("lazy"))
+    shutil.rmtree(migration.work)
+    userfaultfd_for_all.write_text("1")
+    (holder.bundle.rootfs / "go").write_text("again")
+    holder.told("again")
+    migration.run()

@@ -20,7 +20,10 @@ from typing import Any, Self
 
 import pytest
 
+from libcontainer.criu import features
+from libcontainer.criu.rpc import Session
 from tests.root.conftest import Runtime, Sandbox, wait_until
+from tests.root.hosts import Host
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("criu")]
 
@@ -64,6 +67,10 @@ class Program:
         return self.bundle.rootfs / "out"
 
     @property
+    def _images(self) -> Path:
+        return self.directory / "images"
+
+    @property
     def container(self) -> str:
         return f"{self.name}-{self.generation}"
 
@@ -74,14 +81,19 @@ class Program:
 
     def cycle(self, *flags: str) -> None:
         """Checkpoint it, and restore it as another container."""
-        images = self.directory / f"images-{self.generation}"
-        self.runtime.ok("checkpoint", "--image-path", str(images), *flags, self.container)
+        self.checkpoint(*flags)
+        self.restore(*flags)
+
+    def checkpoint(self, *flags: str) -> None:
+        self.runtime.ok("checkpoint", "--image-path", str(self._images), *flags, self.container)
         wait_until(lambda: not (self.runtime.root / self.container).exists())
+
+    def restore(self, *flags: str) -> None:
         self.generation += 1
         terminal = bool(self.bundle.spec["process"]["terminal"])
-        arguments = ["restore", "--detach", "--bundle", str(self.bundle.path), "--image-path", str(images), *flags]
+        arguments = ["restore", "--detach", "--bundle", str(self.bundle.path), "--image-path", str(self._images), *flags]
         self._call(*arguments, terminal=terminal)
-        shutil.rmtree(images)
+        shutil.rmtree(self._images)
 
     def _call(self, *arguments: str, terminal: bool) -> None:
         """With the container's output nowhere: a file of the host's behind a descriptor cannot be dumped."""
@@ -204,14 +216,19 @@ def test_a_web_server_under_load_loses_no_answer(program: Maker) -> None:
     assert server.read("errors") == ""
 
 
-def test_redis_keeps_its_data_and_its_client(program: Maker) -> None:
-    """The client has one connection for all its life; every INCR must answer with the next number."""
-    redis = next((path for path in map(shutil.which, ("redis-server", "redis-check-rdb")) if path), None)
-    if redis is None:
+@pytest.fixture
+def redis() -> str:
+    """A Redis server: one executable that looks at the name by which it is called."""
+    found = next((path for path in map(shutil.which, ("redis-server", "redis-check-rdb")) if path), None)
+    if found is None:
         pytest.skip("no Redis: the package redis-tools has it")
+    return os.path.realpath(found)
+
+
+def test_redis_keeps_its_data_and_its_client(program: Maker, redis: str) -> None:
+    """The client has one connection for all its life; every INCR must answer with the next number."""
     server = program("/redis-server", "/programs/redis.conf")
-    # one executable that looks at the name by which it is called
-    (server.bundle.rootfs / "redis-server").symlink_to(os.path.realpath(redis))
+    (server.bundle.rootfs / "redis-server").symlink_to(redis)
     server.bundle.args("/bin/sh", "-c", f"/redis-server /programs/redis.conf & exec {PYTHON} /programs/redis_client.py")
     server.start()
     for _ in range(ROUNDS):
@@ -222,6 +239,49 @@ def test_redis_keeps_its_data_and_its_client(program: Maker) -> None:
     server.signal(signal.SIGUSR1)
     server.wait_for(lambda: server.read("checked"))
     assert server.read("checked") == "1000 keys as they were\n"
+
+
+def old_criu() -> bool:
+    """Whether it is one before 4.2, which cannot lock with nft what it has locked."""
+    with Session() as session:
+        return session.version() < features.NFT_AGAIN
+
+
+@pytest.mark.parametrize("lock", ["iptables", "nftables"])
+def test_redis_keeps_a_client_on_another_host(
+    program: Maker, redis: str, hosts: tuple[Host, Host], lock: str
+) -> None:
+    """The client stays connected; what it asks while there is no server is answered by the restored one.
+
+    Meanwhile nobody may say that there is no such connection, which would end it. It is the lock that keeps the kernel from
+    that, in a network namespace that is not the container's own.
+    """
+    there, here = hosts
+    server = program("/redis-server", "/programs/redis.conf", "--bind", here.address, "--protected-mode", "no")
+    (server.bundle.rootfs / "redis-server").symlink_to(redis)
+    namespaces = server.bundle.spec["linux"]["namespaces"]
+    next(entry for entry in namespaces if entry["type"] == "network")["path"] = here.path
+    server.start()
+    server.wait_for(lambda: here.listens(6379))
+    with there.connect(here.address, 6379, PATIENCE) as client:
+        answers = client.makefile("rb")
+
+        def count() -> int:
+            client.sendall(b"INCR counter\r\n")
+            return int(answers.readline()[1:])
+
+        for number in range(ROUNDS):
+            assert count() == 2 * number + 1
+            server.checkpoint("--tcp-established", "--network-lock", lock)
+            client.sendall(b"INCR counter\r\n")
+            time.sleep(0.5)  # it is sent, and sent again
+            if lock == "nftables" and old_criu():
+                with pytest.raises(AssertionError, match="cannot lock again what it has locked with nft"):
+                    server.restore("--tcp-established", "--network-lock", lock)
+                return
+            server.restore("--tcp-established", "--network-lock", lock)
+            assert int(answers.readline()[1:]) == 2 * number + 2
+        assert count() == 2 * ROUNDS + 1
 
 
 def test_a_shell_on_a_terminal_goes_on(program: Maker) -> None:
