@@ -11,9 +11,9 @@ import os
 
 from libcontainer import sysnr
 from libcontainer.mount_options import MOUNT_ATTR__ATIME, MOUNT_ATTR_RDONLY, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
-from libcontainer.mounts import ATIME_FLAGS, OPEN_TREE_CLONE, Mount, attach, open_target, set_propagation
-from libcontainer.mounts import _step as mount_step
-from libcontainer.remote import AT_FDCWD, AT_RECURSIVE, Batch, StepError, item
+from libcontainer.mounts import ATIME_FLAGS, Mount, attach, open_target, set_propagation
+from libcontainer.mounts import step as mount_step
+from libcontainer.remote import AT_FDCWD, AT_RECURSIVE, OPEN_TREE_CLONE, Batch, StepError, item
 from libcontainer.steps import Step
 
 TYPE_CHECKING = False

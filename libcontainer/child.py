@@ -119,6 +119,17 @@ def limit_resources(pid: int, wanted: list[dict[str, Any]], *, passed: int) -> N
     rlimits.apply(pid, rlimits.parse(wanted))
 
 
+def abort(channel: Channel | None, pidfd: int, *pids: int) -> None:
+    """Kill what was started, as far as it was (no channel, -1, 0), and reap it."""
+    if channel is not None:
+        channel.close()
+    if pidfd >= 0:
+        kill(pidfd)
+    for pid in pids:
+        if pid:
+            reap(pid)
+
+
 def kill(pidfd: int) -> None:
     try:
         _signal.pidfd_send_signal(pidfd, 9)

@@ -14,6 +14,7 @@ from libcontainer.namespaces import CLONE_NEWPID, paths_of
 from libcontainer.plan import Plan
 from libcontainer.spec_rules import validate
 from libcontainer.state import State, check_id, now_rfc3339nano, process_start_time
+from libcontainer.status import FIFO
 from libcontainer.user_ns import in_user_namespace, setgroups_denied
 
 TYPE_CHECKING = False
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from libcontainer.net_devices import NetDevices
     from libcontainer.resctrl import Group
 
-FIFO = "exec.fifo"
 _UNKILLABLE = (
     "Creating a rootless container with no cgroup and no private pid namespace. Such configuration is strongly discouraged "
     "(as it is impossible to properly kill all container's processes)"
@@ -91,7 +91,17 @@ def create(
     check_id(container_id)
     check_open(options.stdio)
     bundle = os.path.realpath(bundle)
-    document: Any = _load(spec, bundle)
+    making = Making(container_id, os.path.abspath(root), bundle, read_spec(spec, bundle, options), options)
+    try:
+        return making.run()
+    except BaseException:
+        making.roll_back()
+        raise
+
+
+def read_spec(spec: dict[str, Any] | None, bundle: str, options: Options) -> dict[str, Any]:
+    """The spec, or that of the bundle, validated."""
+    document: Any = oci_spec.load(os.path.join(bundle, "config.json")) if spec is None else oci_spec.normalize(spec)
     validate(
         document,
         rootless_euid=options.rootless_euid,
@@ -99,21 +109,10 @@ def create(
         bundle=bundle,
         no_pivot=options.no_pivot,
     )
-    make = _Make(container_id, os.path.abspath(root), bundle, document, options)
-    try:
-        return make.run()
-    except BaseException:
-        make.roll_back()
-        raise
+    return dict(document)
 
 
-def _load(spec: dict[str, Any] | None, bundle: str) -> dict[str, Any]:
-    if spec is not None:
-        return dict(oci_spec.normalize(spec))
-    return dict(oci_spec.load(os.path.join(bundle, "config.json")))
-
-
-class _Make(Events):
+class Making(Events):
     """One create: its resources, in the order in which roll_back() gives them up again."""
 
     again = False  # is it a container that has been one before?
@@ -254,12 +253,12 @@ class _Make(Events):
 
     def _notify_directory(self) -> None:
         if self.options.notify_socket:
-            from libcontainer.notify_socket import NotifySocket
+            from libcontainer.notify_socket import ENVIRONMENT, NotifySocket
 
             socket = NotifySocket(self.directory, self.options.notify_socket)
             socket.make_directory()
             self.spec = {**self.spec, "mounts": [*(self.spec.get("mounts") or []), socket.mount()]}
-            self._add_environment("NOTIFY_SOCKET=/run/notify/notify.sock")
+            self._add_environment(ENVIRONMENT)
 
     def _listen_environment(self) -> None:
         if self.options.listen_fds:

@@ -185,13 +185,7 @@ class _Exec:
 
     def abort(self) -> None:
         """Kill what was started."""
-        if self.channel is not None:
-            self.channel.close()
-        if self.pidfd >= 0:
-            child.kill(self.pidfd)
-        for pid in (self.stage0, self.entry.pid):
-            if pid:
-                child.reap(pid)
+        child.abort(self.channel, self.pidfd, self.stage0, self.entry.pid)
 
     def close(self) -> None:
         for socket in self.sockets:

@@ -93,9 +93,3 @@ def _status(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"signal: {signal_text(os.WTERMSIG(status))}"
     return f"exit status {os.waitstatus_to_exitcode(status)}"
-
-
-def _caused(what: str, cause: str) -> HookError:
-    error = HookError(what)
-    error.__cause__ = Error(cause)
-    return error

@@ -11,7 +11,7 @@ import os
 
 from libcontainer import child, faults, loopback, namespaces, remote
 from libcontainer.child import check_open
-from libcontainer.container_create import _load, _Make
+from libcontainer.container_create import Making, read_spec
 from libcontainer.criu import features, images_dir, message_queues, mounts, mounts_sidecar, restore
 from libcontainer.criu.failure import CriuFailed
 from libcontainer.criu.mounts_sources import Host
@@ -20,7 +20,6 @@ from libcontainer.criu.progress import Progress
 from libcontainer.errors import Error, Unsupported, describe
 from libcontainer.namespaces import CLONE_NEWNET, paths_of
 from libcontainer.plan import Plan
-from libcontainer.spec_rules import validate
 from libcontainer.state import check_id, now_rfc3339nano, process_start_time
 from libcontainer.user_ns import in_user_namespace, read_map
 
@@ -55,15 +54,7 @@ def restore_container(
     if options.rootless_euid or in_user_namespace():
         raise Unsupported("only root of the initial user namespace can restore: CRIU may do nothing of it as somebody else")
     bundle = os.path.realpath(bundle)
-    document: Any = _load(spec, bundle)
-    validate(
-        document,
-        rootless_euid=options.rootless_euid,
-        rootless_cgroups=options.rootless_cgroups,
-        bundle=bundle,
-        no_pivot=options.no_pivot,
-    )
-    making = _Restoration(container_id, os.path.abspath(root), bundle, document, options)
+    making = _Restoration(container_id, os.path.abspath(root), bundle, read_spec(spec, bundle, options), options)
     making.wanted = wanted
     try:
         with progress or Progress() as making.progress:
@@ -73,7 +64,7 @@ def restore_container(
         raise
 
 
-class _Restoration(_Make, restore.Events):
+class _Restoration(Making, restore.Events):
     """One restore. Its resources are those of a create, but that CRIU makes the processes."""
 
     again = True

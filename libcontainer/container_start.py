@@ -11,13 +11,13 @@ import select
 
 from libcontainer import faults
 from libcontainer.errors import ContainerRunning, Error, describe
+from libcontainer.status import FIFO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from libcontainer.container import Container
     from libcontainer.notify_socket import NotifySocket
 
-FIFO = "exec.fifo"
 POLL_MS = 100
 ALREADY_RUNNING = "cannot start an already running container"
 

@@ -14,7 +14,7 @@ import struct
 
 from libcontainer import inroot, sysnr
 from libcontainer.errors import Error
-from libcontainer.remote import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, Batch, item
+from libcontainer.remote import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, OPEN_TREE_CLONE, Batch, item
 from libcontainer.steps import Step
 from libcontainer.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from libcontainer.plan import Plan
     from libcontainer.remote import Argument, Channel, StepError
 
-OPEN_TREE_CLONE = 1
-AT_REMOVEDIR = 0x200
 
 _TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 # Documentation/admin-guide/devices.txt

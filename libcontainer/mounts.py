@@ -36,7 +36,7 @@ from libcontainer.mount_options import (
     MS_STRICTATIME,
     SUPERBLOCK_WORDS,
 )
-from libcontainer.remote import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, Batch, StepError
+from libcontainer.remote import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, OPEN_TREE_CLONE, Batch, StepError
 from libcontainer.spec_process import selinux_enabled
 from libcontainer.steps import Step, Talk
 from libcontainer.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from libcontainer.plan import Plan
     from libcontainer.remote import Argument, Channel, Result
 
-OPEN_TREE_CLONE = 1
 # What a bind remount replaces (mount(2), MS_REMOUNT|MS_BIND).
 _REPLACED = (
     MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSYMFOLLOW
@@ -188,7 +187,7 @@ def _talk_outside(clone_outside: Callable[[Mount], None], mount: Mount) -> Talk:
 
 def _steps_of(plan: Plan, mount: Mount) -> Sequence[Step | Talk]:
     if mount.bind:
-        return [_step(plan, mount, lambda batch: _bind(batch, plan, mount))]
+        return [step(plan, mount, lambda batch: _bind(batch, plan, mount))]
     if mount.bind_remount:
         return [Step(mount.what, lambda batch: _bind_remount(batch, plan, mount), words=lambda err: _words(mount, err))]
     if plan.shows_cgroups(mount):
@@ -197,10 +196,12 @@ def _steps_of(plan: Plan, mount: Mount) -> Sequence[Step | Talk]:
         return cgroup_mounts.steps(plan, mount)
     if mount.fstype == "tmpfs":
         return _tmpfs_steps(plan, mount)
-    return [_step(plan, mount, lambda batch: _new(batch, plan, mount))]
+    return [step(plan, mount, lambda batch: _new(batch, plan, mount))]
 
 
-def _step(plan: Plan, mount: Mount, emit: Any) -> Step:
+def step(plan: Plan, mount: Mount, emit: Any) -> Step:
+    """The step of one mount: a missing mountpoint is made, what fails is worded."""
+
     def repair(channel: Channel, err: StepError) -> bool:
         if err.call == "openat2" and err.errno == errno.ENOENT and err.filename == mount.target:
             make_target(channel, plan, mount)
@@ -460,9 +461,9 @@ def _tmpfs_steps(plan: Plan, mount: Mount) -> Sequence[Step | Talk]:
 
         return [Talk(mount.what, lambda channel: copy_up.mount(channel, plan, mount))]
     if mount.target == "dev" and plan.dev_filled:
-        return [_step(plan, mount, lambda batch: _dev(batch, plan, mount))]
+        return [step(plan, mount, lambda batch: _dev(batch, plan, mount))]
     if any(word.startswith("mode=") for word in mount.options.data):
-        return [_step(plan, mount, lambda batch: _new(batch, plan, mount))]
+        return [step(plan, mount, lambda batch: _new(batch, plan, mount))]
     return [Talk("", lambda channel: _tmpfs_like_target(channel, plan, mount))]
 
 
@@ -478,7 +479,7 @@ def _tmpfs_like_target(channel: Channel, plan: Plan, mount: Mount) -> None:
     from libcontainer.steps import run
 
     data = [*target_mode(channel, plan, mount), *labelled(plan, mount)]
-    run(channel, [_step(plan, mount, lambda batch: _new(batch, plan, mount, data))], plan.slots.scratch)
+    run(channel, [step(plan, mount, lambda batch: _new(batch, plan, mount, data))], plan.slots.scratch)
 
 
 def _dev(batch: Batch, plan: Plan, mount: Mount) -> None:

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from libcontainer.oci import NetDevice
 
-NAME_ROOM = 16  # IFNAMSIZ, with the NUL
 TEMPLATE = "%d"
 IFF_UP = 1
 # linux/if_link.h, linux/if_addr.h, linux/rtnetlink.h

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 
+from libcontainer.child import is_null
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 MAX_SIZE = 16 << 20
 MAX_LINE = 64 << 10
 PIECE = 64 << 10
-NULL_DEVICE = os.makedev(1, 3)
 
 
 def home_of(fd: int, uid: int) -> str | None:
@@ -25,10 +25,9 @@ def home_of(fd: int, uid: int) -> str | None:
 
     `fd` is open for reading, with O_NONBLOCK, for it may turn out to be a FIFO. Lines that are no entries are skipped.
     """
-    status = os.fstat(fd)
-    if stat.S_ISCHR(status.st_mode) and status.st_rdev == NULL_DEVICE:  # linux.maskedPaths
+    if is_null(fd):  # linux.maskedPaths
         return None
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
         raise Error("/etc/passwd is not a regular file")
     wanted = b"%d" % uid
     for line in _lines(fd):

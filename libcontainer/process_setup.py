@@ -40,8 +40,6 @@ KEYRING_PERMISSIONS = 0x3F130000  # as those of a new session keyring: all to th
 # linux/capability.h
 CAPABILITY_VERSION_3 = 0x20080522
 SECCOMP_SET_MODE_FILTER = 1
-# linux/ioprio.h, linux/mempolicy.h
-IOPRIO_WHO_PROCESS = 1
 DEFAULT_UMASK = 0o022
 AT_EACCESS = 0x200
 _APPARMOR = "apparmor profile "
@@ -147,7 +145,7 @@ def scheduling(
         from libcontainer import ioprio
 
         value = ioprio.value(process["ioPriority"])
-        batch.call("ioprio_set", sysnr.IOPRIO_SET, IOPRIO_WHO_PROCESS, 0, value, path="process.ioPriority")
+        batch.call("ioprio_set", sysnr.IOPRIO_SET, ioprio.WHO_PROCESS, 0, value, path="process.ioPriority")
     if personality_wanted:
         from libcontainer import personality
 

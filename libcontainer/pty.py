@@ -8,7 +8,7 @@ import struct
 
 from libcontainer import inroot, sysnr
 from libcontainer.errors import Error
-from libcontainer.remote import AT_EMPTY_PATH, Batch, Channel
+from libcontainer.remote import AT_EMPTY_PATH, OPEN_TREE_CLONE, Batch, Channel
 from libcontainer.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS
 
 TYPE_CHECKING = False
@@ -25,7 +25,6 @@ TIOCSWINSZ = 0x5414
 TIOCSCTTY = 0x540E
 DEVPTS_SUPER_MAGIC = 0x1CD1
 PTMX = (5 << 8) | 2
-OPEN_TREE_CLONE = 1
 
 
 def allocate(channel: Channel, root: int, *, size: bytes | None, uid: int, on_console: bool) -> tuple[int, str]:

@@ -22,12 +22,13 @@ from libcontainer.mount_options import (
     MS_UNBINDABLE,
     PROPAGATION,
 )
-from libcontainer.mounts import OPEN_TREE_CLONE, PROC_SUPER_MAGIC
+from libcontainer.mounts import PROC_SUPER_MAGIC
 from libcontainer.remote import (
     ANY_ERROR,
     AT_EMPTY_PATH,
     AT_FDCWD,
     AT_RECURSIVE,
+    OPEN_TREE_CLONE,
     Batch,
     StepError,
     item,

@@ -94,12 +94,6 @@ def in_user_namespace() -> bool:
         return False
 
 
-def overflow_id(kind: str = "uid") -> int:
-    """The id ("uid" or "gid") that unmapped ones are shown as."""
-    with open(f"/proc/sys/kernel/overflow{kind}", encoding="ascii") as file:
-        return int(file.read())
-
-
 def write_maps(
     pid: int, uid_mappings: Sequence[IDMap], gid_mappings: Sequence[IDMap], *, rootless_euid: bool
 ) -> None:

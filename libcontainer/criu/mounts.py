@@ -60,19 +60,14 @@ class Facts:
         self.nodes_in_dev = nodes_in_dev
 
 
-def external_keys(mounts: Sequence[MountInfo], facts: Facts, overrides: Mapping[str, str]) -> list[str]:
-    """CRIU's external strings for a dump. `overrides`: mountpoint -> key (--ext-mount). Raises Error, naming all mounts that
-    no key can be given."""
-    return strings(external(mounts, facts, overrides))
-
-
 def strings(keys: Mapping[str, str]) -> list[str]:
     """mountpoint -> key as CRIU wants it told."""
     return [f"mnt[{mountpoint}]:{key}" for mountpoint, key in keys.items()]
 
 
 def external(mounts: Sequence[MountInfo], facts: Facts, overrides: Mapping[str, str]) -> dict[str, str]:
-    """mountpoint -> key."""
+    """mountpoint -> key, for a dump. `overrides`: mountpoint -> key (--ext-mount). Raises Error, naming all mounts that no key
+    can be given."""
     top = {mount.mountpoint: mount for mount in mounts}  # what is mounted last hides the others
     missing = [path for path in overrides if path not in top]
     if missing:

@@ -24,7 +24,8 @@ from libcontainer.criu import mountinfo, mounts_sources, mounts_wide
 from libcontainer.errors import Error, describe
 from libcontainer.mount_options import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE
 from libcontainer.namespaces import CLONE_NEWNS
-from libcontainer.remote import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, Batch
+from libcontainer.remote import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, OPEN_TREE_CLONE, Batch
+from libcontainer.rootfs import MNT_DETACH
 from libcontainer.syscalls import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
 
 TYPE_CHECKING = False
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 
 ROOT = "root"
 OFTEN_EMPTY = ("/mnt", "/media", "/srv", "/opt", "/home")
-MNT_DETACH = 2
-_CLONE = mounts.OPEN_TREE_CLONE
 _SEARCHABLE = 0o001
 # What the images say of a mount's own flags replaces all of these.
 _ATTRIBUTES = (
@@ -163,7 +162,7 @@ class Stage:
                 return None
             batch = Batch()
             batch.call("mkdirat", sysnr.MKDIRAT, AT_FDCWD, path, 0o755, path=path)
-            tree = batch.open_tree(batch.local(fd), "", _CLONE | AT_EMPTY_PATH)
+            tree = batch.open_tree(batch.local(fd), "", OPEN_TREE_CLONE | AT_EMPTY_PATH)
             # Flags that are locked cannot be taken away in a user namespace, but CRIU adds what each mount had.
             batch.mount_setattr(tree, attr_clr=_RESTRICTIONS, path=path)
             batch.move_mount(tree, batch.openat2(AT_FDCWD, path, os.O_PATH), path)
@@ -181,7 +180,7 @@ class Stage:
         place = f"{self.place}/ns-{kind}"
         batch = Batch()
         batch.call("mknodat", sysnr.MKNODAT, AT_FDCWD, place, stat.S_IFREG | 0o644, 0, path=place)
-        tree = batch.open_tree(AT_FDCWD, path, _CLONE)
+        tree = batch.open_tree(AT_FDCWD, path, OPEN_TREE_CLONE)
         batch.move_mount(tree, batch.openat2(AT_FDCWD, place, os.O_PATH), place)
         batch.close_range(*self._plan.slots.scratch)
         try:
@@ -233,7 +232,7 @@ class Stage:
 
     def _clone_rootfs(self) -> int:
         batch = Batch()
-        batch.send_back(batch.open_tree(AT_FDCWD, self._plan.rootfs, _CLONE | AT_RECURSIVE))
+        batch.send_back(batch.open_tree(AT_FDCWD, self._plan.rootfs, OPEN_TREE_CLONE | AT_RECURSIVE))
         return self._channel.run(batch).fds[0]
 
     def _attach_root(self, tree: int) -> None:
@@ -292,13 +291,13 @@ class Stage:
         if source.mount is None:
             resolve = RESOLVE_NO_SYMLINKS if source.real else 0
             place = batch.openat2(AT_FDCWD, source.path, os.O_PATH, resolve=resolve)
-            return batch.open_tree(place, "", _CLONE | AT_EMPTY_PATH)
+            return batch.open_tree(place, "", OPEN_TREE_CLONE | AT_EMPTY_PATH)
         if not source.rest:
             return mounts.clone_source(batch, self._plan, source.mount)
         top = batch.openat2(AT_FDCWD, source.mount.source, os.O_PATH)
         resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS  # the key may be hostile
         inner = batch.openat2(top, source.rest, os.O_PATH, resolve=resolve)
-        return batch.open_tree(inner, "", _CLONE | AT_EMPTY_PATH)
+        return batch.open_tree(inner, "", OPEN_TREE_CLONE | AT_EMPTY_PATH)
 
     def _new_dev(self, batch: Batch) -> int:
         """As create makes it for a user namespace."""
@@ -381,7 +380,7 @@ class Stage:
             self._make(mount.target, directory=mode is None or stat.S_ISDIR(mode))
             return
         batch = Batch()
-        batch.send_back(batch.open_tree(AT_FDCWD, mount.source, _CLONE))
+        batch.send_back(batch.open_tree(AT_FDCWD, mount.source, OPEN_TREE_CLONE))
         try:
             tree = self._channel.run(batch).fds[0]
         except OSError:

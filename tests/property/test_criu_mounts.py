@@ -1,4 +1,4 @@
-"""external_keys() against the rules of CRIU's validate_mounts() and resolve_shared_mounts(), told again here mount by mount."""
+"""external() against the rules of CRIU's validate_mounts() and resolve_shared_mounts(), told again here mount by mount."""
 
 from __future__ import annotations
 

@@ -17,18 +17,11 @@ import pytest
 from libcontainer import Container, Error
 from libcontainer.errors import describe
 from tests.root.conftest import Bundle, Runtime, Sandbox
-from tests.root.test_cves import Agent, agent, notify_on_execve
+from tests.root.test_cves import Agent, agent, bundle, notify_on_execve
 
-__all__ = ["agent"]  # a fixture
+__all__ = ["agent", "bundle"]  # fixtures
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
-
-@pytest.fixture
-def bundle(sandbox: Sandbox) -> Bundle:
-    made = sandbox.bundle()
-    made.spec["root"]["readonly"] = False
-    made.write()
-    return made
 
 
 @pytest.fixture

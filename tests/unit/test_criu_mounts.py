@@ -121,10 +121,9 @@ def test_all_bad_names_are_told_at_once() -> None:
 
 
 def test_strings_for_criu() -> None:
-    found = mounts.external_keys(
-        mountinfo.parse(DEFAULT), mounts.Facts(namespaces=OWN, host=mountinfo.parse(HOST)), {"/dev/shm": "shm"}
-    )
-    assert found == ["mnt[/dev/shm]:shm", "mnt[/sys/fs/cgroup/memory]:/sys/fs/cgroup/memory"]
+    facts = mounts.Facts(namespaces=OWN, host=mountinfo.parse(HOST))
+    found = mounts.external(mountinfo.parse(DEFAULT), facts, {"/dev/shm": "shm"})
+    assert mounts.strings(found) == ["mnt[/dev/shm]:shm", "mnt[/sys/fs/cgroup/memory]:/sys/fs/cgroup/memory"]
 
 
 def test_a_deleted_source() -> None:

@@ -70,11 +70,6 @@ def test_in_user_namespace(content: str, inside: bool, monkeypatch: pytest.Monke
     assert user_ns.in_user_namespace() is inside
 
 
-def test_overflow_id() -> None:
-    assert user_ns.overflow_id() == int(Path("/proc/sys/kernel/overflowuid").read_text())
-    assert user_ns.overflow_id("gid") == int(Path("/proc/sys/kernel/overflowgid").read_text())
-
-
 class Writes:
     """What write_maps writes and runs, with files that refuse as the kernel would."""
 
