@@ -59,6 +59,21 @@ dumped() {
 		and (.mounts | any(.destination == "/dev/pts" and .type == "devpts"))' <<<"$output"
 }
 
+@test "checkpoint inspect: names that are not UTF-8" {
+	require_criu
+	require_pycriu
+	writable
+	printf '#!/bin/sh\nexec 3>"$(printf "/caf\\351")"\nwhile :; do sleep 1; done\n' >rootfs/bin/opener
+	chmod 755 rootfs/bin/opener
+	edit '.process.args = ["/bin/opener"]'
+	pyrunc run -d "$CT" </dev/null >/dev/null 2>&1
+	wait_for sh -c 'ls rootfs | grep -q caf'
+	run_pyrunc -0 checkpoint --image-path "$PWD/images" --leave-running "$CT"
+	inspect images
+	expect '/caf\xe9'
+	refute protobuf
+}
+
 @test "checkpoint inspect: logs and statistics in a work directory" {
 	dumped --work-path "$PWD/work"
 	inspect images

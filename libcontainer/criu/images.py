@@ -50,8 +50,9 @@ class Pycriu:
         package = _import_pycriu()
         from google.protobuf.message import DecodeError
 
-        # Of a message that is none; SystemError: protobuf 3.21 in C++ returns a message with an exception set.
-        self.errors = (DecodeError, ValueError, SystemError)
+        # Of a message that is none; SystemError: protobuf 3.21 in C++ returns a message with an exception set, and warns only
+        # of one that ends early: strict() makes that an error.
+        self.errors = (DecodeError, ValueError, SystemError, RuntimeWarning)
         self._messages = package.images.pb
         self._handlers = package.images.handlers
         self._magics = package.magic.by_name
@@ -220,6 +221,14 @@ def _parse(message: Any, data: bytes, name: str, errors: tuple[type[Exception], 
 def text(value: str | bytes) -> str:
     """A string field; protobuf gives bytes where they are not UTF-8."""
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+
+def strict(stack: ExitStack) -> None:
+    """What protobuf only warns of is an error, as long as the stack stands."""
+    import warnings
+
+    stack.enter_context(warnings.catch_warnings())
+    warnings.simplefilter("error", RuntimeWarning)
 
 
 def open_chain(stack: ExitStack, path: str) -> list[Images]:

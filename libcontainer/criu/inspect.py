@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 from libcontainer.criu import regular, stats
 from libcontainer.criu.chain import target_of
-from libcontainer.criu.images import BadImage, open_chain, text
+from libcontainer.criu.images import BadImage, open_chain, strict, text
 from libcontainer.criu.inspect_files import Files
 from libcontainer.criu.inspect_mounts import mounts
 from libcontainer.criu.inspect_processes import memory_only, processes, shared_memory
@@ -38,6 +38,7 @@ def inspect(path: str, *, work: str | None = None) -> dict[str, Any]:
     `work` is the directory of the log and the statistics, if it is another one. Error or OSError if these are no images.
     """
     with ExitStack() as stack:
+        strict(stack)
         chain = open_chain(stack, path)
         logs = chain[0].fd if work is None else _open(stack, work)
         if "inventory.img" not in chain[0].names:

@@ -6,6 +6,9 @@ called "inspect". The images may come from anywhere: no control character of the
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
+
 from libcontainer import jsonfast
 from pyrunc.checkpoint_stats import checked_format, lines, size
 from pyrunc.log import out
@@ -29,9 +32,24 @@ def run(call: Invocation) -> int:
     from libcontainer.criu.inspect import inspect
 
     layout = checked_format(call)
-    found = inspect(call.arguments[1], work=call.text("work-path") or None)
+    with _quiet():
+        found = inspect(call.arguments[1], work=call.text("work-path") or None)
     out(jsonfast.dumps(found, indent=2) + "\n" if layout == "json" else "\n".join(_report(found)))
     return 0
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without a stderr: protobuf's C++ complains there of names that are not UTF-8, which names of files need not be."""
+    kept = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
 def _report(found: Record) -> Iterator[str]:

@@ -7,6 +7,7 @@ import os
 import random
 import struct
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,20 @@ def test_a_fifo_does_not_keep_us_waiting(checkpoint: Maker) -> None:
 def test_the_wrong_kind_of_image(checkpoint: Maker) -> None:
     (checkpoint.directory / "pstree.img").write_bytes((checkpoint.directory / "files.img").read_bytes())
     assert refusal(checkpoint) == "image pstree.img does not begin as one of kind PSTREE does"
+
+
+def test_a_message_that_ends_early(checkpoint: Maker) -> None:
+    """By a tag that ends a group: one way of protobuf's to read it is to take what there is, and warn."""
+    for name in ("files.img", "core-1.img"):
+        file = checkpoint.directory / name
+        content = file.read_bytes()
+        (size,) = struct.unpack_from("<I", content, 8)
+        broken = content[12 : 12 + size] + b"\x0c"
+        file.write_bytes(content[:8] + struct.pack("<I", size + 1) + broken + content[12 + size :])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as outside of pytest
+            assert refusal(checkpoint).startswith(f"image {name} has an entry that cannot be decoded: ")
+        file.write_bytes(content)
 
 
 def test_a_process_twice(checkpoint: Maker) -> None:
