@@ -51,15 +51,17 @@ def run(channel: Channel, plan: Plan, hooks: Sequence[dict[str, Any]], document:
 def append(
     batch: Batch, hooks: Sequence[dict[str, Any]], document: Mapping[str, Any], process: dict[str, Any]
 ) -> None:
-    """startContainer hooks, in the last batch: nobody listens any more, so a failure is told on the container's stderr."""
+    """startContainer hooks, in the last batch: nobody listens any more, so a failure is told on the container's stderr,
+    and with it what the hook printed, which nobody sees otherwise."""
     state = dumps(dict(document)).encode()
     for index, hook in enumerate(hooks):
         batch.op(OP_LABEL, 0, (f"error running startContainer hook #{index}",), "label")
-        stdin = batch.call("memfd_create", sysnr.MEMFD_CREATE, "state", 1)
-        batch.call("write", sysnr.WRITE, stdin, state, len(state))
-        batch.call("lseek", sysnr.LSEEK, stdin, 0, 0)
-        _hook(batch, hook, hook.get("env") or process["env"], stdin, 1, 2)
-        batch.close(stdin)
+        files = [batch.call("memfd_create", sysnr.MEMFD_CREATE, name, 1) for name in ("state", "stdout", "stderr")]
+        batch.call("write", sysnr.WRITE, files[0], state, len(state))
+        batch.call("lseek", sysnr.LSEEK, files[0], 0, 0)
+        _hook(batch, hook, hook.get("env") or process["env"], *files)
+        for file in files:
+            batch.close(file)
 
 
 def _hook(batch: Batch, hook: dict[str, Any], env: Sequence[str], stdin: Any, out: Any, err: Any) -> None:

@@ -131,16 +131,62 @@ static void print_signal(int number)
 __attribute__((noreturn)) static void fail_detached(long error)
 {
 	print(label);
-	if (error >= HOOK_STATUS && WIFSIGNALED(error - HOOK_STATUS)) {
-		print_signal(WTERMSIG(error - HOOK_STATUS));
-	} else if (error >= HOOK_STATUS) {
-		print(": exit status ");
-		print_number(WEXITSTATUS(error - HOOK_STATUS));
-	} else if (error == ETIMEDOUT) {
-		print(": ran past its timeout");
+	print(": error number ");
+	print_number(error);
+	print("\n");
+	die(255);
+}
+
+/* The end of what a hook has printed into a memory file. */
+static void print_file(const char *name, long fd)
+{
+	char last[QUOTED];
+	long at = sys3(__NR_lseek, fd, -(long)sizeof last, SEEK_END), n = 0;
+
+	if (at < 0)
+		at = sys3(__NR_lseek, fd, 0, SEEK_SET);
+	if (at >= 0)
+		n = sys3(__NR_read, fd, last, sizeof last);
+	print(name);
+	if (at > 0)
+		print("...");
+	if (n > 0)
+		sys3(__NR_write, 2, last, n);
+}
+
+/* As for a hook that fails while somebody listens, see container_hooks.py. */
+__attribute__((noreturn)) static void fail_hook(const long arg[6], uint32_t timeout, long error)
+{
+	int status = (int)error - HOOK_STATUS;
+
+	print(label);
+	if (error == ETIMEDOUT) {
+		print(": hook ran past specified timeout of ");
+		print_number(timeout / 1000);
+		print(".");
+		print_number(timeout % 1000 / 100);
+		print("s");
+	} else if (error < HOOK_STATUS) {
+		print(": fork/exec ");
+		print((const char *)arg[0]);
+		print(": ");
+		if (error == ENOENT) {
+			print("no such file or directory");
+		} else if (error == EACCES) {
+			print("permission denied");
+		} else {
+			print("error number ");
+			print_number(error);
+		}
 	} else {
-		print(": error number ");
-		print_number(error);
+		if (WIFSIGNALED(status)) {
+			print_signal(WTERMSIG(status));
+		} else {
+			print(": exit status ");
+			print_number(WEXITSTATUS(status));
+		}
+		print_file(", stdout: ", arg[4]);
+		print_file(", stderr: ", arg[5]);
 	}
 	print("\n");
 	die(255);
@@ -406,7 +452,11 @@ static long do_hook(const long arg[6], uint32_t timeout)
 	sys3(__NR_read, report[0], &error, sizeof error);
 	sys1(__NR_close, report[0]);
 	done = wait_hook((int)pid, pidfd, timeout);
-	return error ? error : done;
+	if (error)
+		done = error;
+	if (done && control < 0)
+		fail_hook(arg, timeout, -done);
+	return done;
 }
 
 /* The text for `error` in the table at offset `table` of the payload, NULL if it has none. */

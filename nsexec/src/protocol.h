@@ -82,6 +82,8 @@ struct reply {
 
 /* A failed OP_HOOK: HOOK_STATUS + the wait status of the program. */
 #define HOOK_STATUS 0x10000
+/* What is told of each stream of a hook that failed when detached, the end of it; as in libcontainer/program.py. */
+#define QUOTED 3072
 
 /* Of the table that words a failed OP_EXEC, after the label. */
 struct message {

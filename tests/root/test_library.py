@@ -546,16 +546,15 @@ def test_hooks_inside_get_no_descriptor_of_ours(lab: Laboratory) -> None:
     spec = lab.spec("exit 0")
     spec["hooks"] = {
         "createContainer": [hook(f"ls /proc/self/fd > {log}")],
-        "startContainer": [{"path": "/bin/ls", "args": ["ls", "/proc/self/fd"], "env": ["A=B"]}],
+        "startContainer": [hook("/bin/ls /proc/self/fd > /fds", env=["A=B"])],
     }
     reader, writer = os.pipe()
-    output = os.memfd_create("output")
-    container = lab.make(spec, stdio=(0, output, output), extra_fds=[writer])
+    container = lab.make(spec, extra_fds=[writer])
     container.start()
     assert container.wait() == 0
     assert log.read_text().split() == ["0", "1", "2", "3"]
-    assert os.pread(output, 100, 0).split() == [b"0", b"1", b"2", b"3"]
-    for fd in (reader, writer, output):
+    assert (lab.rootfs / "fds").read_text().split() == ["0", "1", "2", "3"]
+    for fd in (reader, writer):
         os.close(fd)
     container.delete()
 
@@ -563,15 +562,24 @@ def test_hooks_inside_get_no_descriptor_of_ours(lab: Laboratory) -> None:
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        (hook("exit 3"), "error running startContainer hook #0: exit status 3\n"),
-        (hook("exec sleep 60", timeout=1), "error running startContainer hook #0: ran past its timeout\n"),
+        (hook("echo a; echo b >&2; exit 3"), "exit status 3, stdout: a\n, stderr: b\n"),
+        (hook("kill -9 $$"), "signal: killed, stdout: , stderr: "),
+        (hook("exec sleep 60", timeout=1), "hook ran past specified timeout of 1.0s"),
+        ({"path": "/no/such"}, "fork/exec /no/such: no such file or directory"),
+        ({"path": "/etc"}, "fork/exec /etc: permission denied"),
     ],
 )
 def test_a_startcontainer_hook_that_fails_ends_the_container(lab: Laboratory, entry: dict[str, Any], words: str) -> None:
     spec = lab.spec("echo not reached")
-    spec["hooks"] = {"startContainer": [entry]}
+    spec["hooks"] = {"startContainer": [hook("echo a quiet one"), entry]}
     code, output = lab.run(spec)
-    assert (code, output) == (255, words)
+    assert (code, output) == (255, f"error running startContainer hook #1: {words}\n")
+
+
+def test_what_a_startcontainer_hook_prints_is_no_output_of_the_container(lab: Laboratory) -> None:
+    spec = lab.spec("echo mine")
+    spec["hooks"] = {"startContainer": [hook("echo a; echo b >&2")]}
+    assert lab.run(spec) == (0, "mine\n")
 
 
 def test_a_poststart_hook_that_fails_kills_the_container(lab: Laboratory) -> None:

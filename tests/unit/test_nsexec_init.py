@@ -15,6 +15,7 @@ import pytest
 
 from libcontainer import sysnr
 from libcontainer.errors import InitError
+from libcontainer.program import QUOTED
 from libcontainer.remote import (
     ANY_ERROR,
     AT_FDCWD,
@@ -571,17 +572,38 @@ def test_detached_failures_are_labelled_on_stderr() -> None:
 @pytest.mark.parametrize(
     ("script", "timeout", "words"),
     [
-        ("exit 7", 0, "exit status 7"),
-        ("kill -9 $$", 0, "signal: killed"),
-        ("exec sleep 60", 50, "ran past its timeout"),
+        ("exit 7", 0, "exit status 7, stdout: , stderr: "),
+        ("echo out; echo err >&2; exit 7", 0, "exit status 7, stdout: out\n, stderr: err\n"),
+        ("kill -9 $$", 0, "signal: killed, stdout: , stderr: "),
+        ("exec sleep 60", 50, "hook ran past specified timeout of 0.0s"),
+        ("exec sleep 60", 1250, "hook ran past specified timeout of 1.2s"),
+        (f"printf %0{QUOTED}d 7; exit 1", 0, f"exit status 1, stdout: {7:0{QUOTED}}, stderr: "),
+        (f"printf %0{QUOTED + 1}d 7; exit 1", 0, f"exit status 1, stdout: ...{7:0{QUOTED}}, stderr: "),
     ],
 )
 def test_detached_hooks(script: str, timeout: int, words: str) -> None:
     def add(batch: Batch) -> None:
         batch.op(OP_LABEL, 0, ("hook #0",), "label")
-        hook(batch, script, timeout)
+        files = [batch.call("memfd_create", sysnr.MEMFD_CREATE, name, 1) for name in ("in", "out", "err")]
+        hook(batch, script, timeout, fds=(files[0], files[1], files[2]))
 
     assert detached(add) == (255, f"hook #0: {words}\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/no/such", "no such file or directory"),
+        ("/etc", "permission denied"),
+        ("/etc/passwd/x", f"error number {errno.ENOTDIR}"),
+    ],
+)
+def test_detached_hooks_that_cannot_be_executed(path: str, words: str) -> None:
+    assert detached(lambda batch: hook(batch, "", path=path)) == (255, f": fork/exec {path}: {words}\n")
+
+
+def test_the_output_of_a_detached_hook_may_be_no_file() -> None:
+    assert detached(lambda batch: hook(batch, "exit 1", fds=(0, 1, 2))) == (255, ": exit status 1, stdout: , stderr: \n")
 
 
 def test_the_end_of_a_detached_batch_ends_init() -> None:
