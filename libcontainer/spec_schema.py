@@ -23,6 +23,8 @@ INT64 = (-(1 << 63), (1 << 63) - 1)
 UINT16 = (0, (1 << 16) - 1)
 UINT32 = (0, (1 << 32) - 1)
 UINT64 = (0, (1 << 64) - 1)
+# The last number is no id: setresuid(2) would leave the process with the one it has, which is root's.
+ID = (0, (1 << 32) - 2)
 
 STRINGS: Node = [str]
 STRING_MAP: Node = {"": str}
@@ -42,7 +44,7 @@ HOOK_NAMES = ("prestart", "createRuntime", "createContainer", "startContainer", 
 PROCESS: Node = {
     "terminal": bool,
     "consoleSize": {"height": UINT64, "width": UINT64},
-    "user": {"uid": UINT32, "gid": UINT32, "umask": UINT32, "additionalGids": [UINT32], "username": str},
+    "user": {"uid": ID, "gid": ID, "umask": UINT32, "additionalGids": [ID], "username": str},
     "args": STRINGS,
     "commandLine": str,
     "env": STRINGS,

@@ -196,6 +196,6 @@ def _id(kind: str, text: str) -> int:
         value = decimal(text)
     except ValueError as error:
         raise Error(f"bad {kind}") from error
-    if not 0 <= value < 1 << 32:
-        raise Error(f"bad {kind}: {value} is not in the range 0..4294967295")
+    if not 0 <= value < (1 << 32) - 1:
+        raise Error(f"bad {kind}: {value} is not in the range 0..4294967294")
     return value

@@ -580,6 +580,8 @@ def test_exec_process_file_replaces_the_flags(world: SimpleNamespace) -> None:
         (["-u", "x", "c", "id"], "exec failed: bad uid: strconv.Atoi"),
         (["-u", "1:", "c", "id"], "exec failed: bad gid: strconv.Atoi"),
         (["-u", "-1", "c", "id"], "exec failed: bad uid: -1"),
+        (["-u", "4294967295", "c", "id"], "exec failed: bad uid: 4294967295 is not in the range 0..4294967294"),
+        (["-u", "1:4294967295", "c", "id"], "exec failed: bad gid: 4294967295"),
         (["-g", "-1", "c", "id"], "exec failed: additional-gids must be a positive number -1"),
         (["-d", "-t", "c", "id"], f"exec failed: {DETACHED}"),
         (["-d", "--console-socket", "s", "c", "id"], f"exec failed: {USELESS}"),

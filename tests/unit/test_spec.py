@@ -154,7 +154,13 @@ def test_lone_surrogates_become_what_go_makes_of_them() -> None:
             {"process": {"user": {"uid": 1.0}}},
             "process.user.uid: must be an integer, is a number with a fraction",
         ),
-        ({"process": {"user": {"uid": -1}}}, "process.user.uid: -1 is not in the range 0..4294967295"),
+        ({"process": {"user": {"uid": -1}}}, "process.user.uid: -1 is not in the range 0..4294967294"),
+        ({"process": {"user": {"uid": 4294967295}}}, "process.user.uid: 4294967295 is not in the range 0..4294967294"),
+        ({"process": {"user": {"gid": 4294967295}}}, "process.user.gid: 4294967295 is not in the range 0..4294967294"),
+        (
+            {"process": {"user": {"additionalGids": [4294967295]}}},
+            "process.user.additionalGids[0]: 4294967295 is not in the range 0..4294967294",
+        ),
         (
             {"process": {"rlimits": [{"hard": 1 << 64}]}},
             "process.rlimits[0].hard: 18446744073709551616 is not in the range 0..18446744073709551615",
