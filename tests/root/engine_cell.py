@@ -252,6 +252,11 @@ def nofile() -> str:
     return f"nofile={limit}:{limit}"
 
 
+def has_flag(program: str, flag: str) -> bool:
+    """Whether this version of a program has it."""
+    return flag in subprocess.run([program, "--help"], capture_output=True, text=True, check=False, env={"PATH": PATH}).stdout
+
+
 class Engine:
     """What is the same for all engines: a command that runs in the cell."""
 
@@ -294,6 +299,7 @@ def podman(cell: Cell, *, user: int = 0) -> Engine:
         "CONTAINERS_STORAGE_CONF": f"{place}/storage.conf",
         "HOME": f"{place}/home",
         "TMPDIR": f"{place}/tmp",
+        "PODMAN_IGNORE_CGROUPSV1_WARNING": "1",  # of podman 5
     }
     if user:
         env["XDG_RUNTIME_DIR"] = f"/run/user/{user}"  # podman takes no long path for that
@@ -342,7 +348,8 @@ def docker(cell: Cell) -> Engine:
         [
             *("dockerd", "--config-file", f"{place}/daemon.json", "--pidfile", f"{place}/pid", "--host", host),
             *("--data-root", f"{place}/data", "--exec-root", f"{place}/exec"),
-            *("--oom-score-adjust", "0", "--default-ulimit", nofile()),
+            *(["--oom-score-adjust", "0"] if has_flag("dockerd", "--oom-score-adjust") else []),
+            *("--default-ulimit", nofile()),
             *("--storage-driver", "vfs", "--iptables=false", "--ip6tables=false", "--cgroup-parent", f"/{cell.name}"),
         ],
         lambda: (place / "docker.sock").exists() and engine("version").status == 0,
