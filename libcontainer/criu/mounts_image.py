@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MNTS = 0x55563928  # criu/include/magic.h
 LARGEST = 1 << 24  # bytes of all files
-MOST = 1 << 17  # mounts; the kernel allows a namespace 100000 (sysctl fs.mount-max)
+MOST = 1 << 14  # mounts: many times what the largest containers have, and CRIU compares each with each
 MOST_FILES = 1 << 12  # mount namespaces
 AUTO = 16  # enum fstype: mounted by the name that the image gives
 # criu/include/mount.h: an external block device, and an external mount that was found without a key.

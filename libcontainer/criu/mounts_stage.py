@@ -195,8 +195,9 @@ class Stage:
         """Make possible what the images say of propagation from the host; `ignore`: without a word, and without events."""
         found = {mount.mountpoint: mount for mount in mountinfo.read(self._pid)}
         wheres = {source.key: source.where for source in sources}
+        givers = _by_master(images)
         for mount in mounts_sources.far_slaves(images):
-            path, where = self._giver(mount, images, paths, wheres)
+            path, where = self._giver(mount, givers, paths, wheres)
             path = _mountpoint_of(path, found)
             staged = found.get(path)
             if staged is None:
@@ -209,14 +210,18 @@ class Stage:
                 self._log("warning", _no_events(mount.mountpoint, where))
 
     def _giver(
-        self, mount: ImageMount, images: Sequence[ImageMount], paths: Mapping[str, str], wheres: Mapping[str, str]
+        self,
+        mount: ImageMount,
+        givers: Mapping[int, Sequence[ImageMount]],
+        paths: Mapping[str, str],
+        wheres: Mapping[str, str],
     ) -> tuple[str, str]:
         """Which of our mounts CRIU will take the group from (resolve_shared_mounts_v2() in criu/mount-v2.c), and the host's
         path of that."""
         if mount.key is not None:
             return paths[mount.key], wheres[mount.key]
-        for other in images:
-            if other.key is not None and other.master == mount.master and mountinfo.below(mount.root, other.root):
+        for other in givers.get(mount.master, ()):
+            if other.key is not None and mountinfo.below(mount.root, other.root):
                 return paths[other.key], wheres[other.key]
         return self.root, self._plan.rootfs
 
@@ -401,6 +406,15 @@ class Stage:
         batch.move_mount(batch.local(tree), target, mount.destination)
         batch.close_range(*self._plan.slots.scratch)
         self._channel.run(batch)
+
+
+def _by_master(images: Sequence[ImageMount]) -> dict[int, list[ImageMount]]:
+    """The external mounts of each peer group's slaves."""
+    found: dict[int, list[ImageMount]] = {}
+    for mount in images:
+        if mount.key is not None:
+            found.setdefault(mount.master, []).append(mount)
+    return found
 
 
 def _mountpoint_of(path: str, mounts: Mapping[str, object]) -> str:
