@@ -21,10 +21,10 @@ SUN_PATH = 108  # sizeof(struct sockaddr_un.sun_path), with its NUL
 
 
 def connect(path: str) -> _socket.socket:
-    """Connect to the AF_UNIX stream socket at `path` (of any length)."""
+    """Connect to the AF_UNIX stream socket at `path`."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
-        _connect(sock, path)
+        connect_to(sock, path)
     except OSError as err:
         sock.close()
         # Its own text: Python's "AF_UNIX path too long" cannot happen here, and the path belongs before "connect".
@@ -32,10 +32,11 @@ def connect(path: str) -> _socket.socket:
     return sock
 
 
-def _connect(sock: _socket.socket, path: str) -> None:
+def connect_to(sock: _socket.socket, path: str) -> None:
+    """Connect an AF_UNIX socket: `path` may have any length, and begin with @ for an abstract address (unix(7))."""
     name = os.fsencode(path)
     if len(name) < SUN_PATH:
-        sock.connect(name)
+        sock.connect(b"\0" + name[1:] if name.startswith(b"@") else name)
         return
     inode = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:

@@ -11,7 +11,7 @@ import _socket
 import os
 import select
 
-from libcontainer.console import send_descriptor
+from libcontainer.console import connect_to, send_descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,17 +131,12 @@ def ready_line(datagram: bytes) -> bytes:
 def _tell(host_path: str, ready: bytes, pid: int) -> bool:
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
     try:
-        sock.connect(_address(host_path))
+        connect_to(sock, host_path)
         for message in (b"%s\n" % ready, b"MAINPID=%d\n" % pid):
             sock.send(message, _socket.MSG_NOSIGNAL)
         return _barrier(sock)
     finally:
         sock.close()
-
-
-def _address(host_path: str) -> bytes:
-    name = os.fsencode(host_path)
-    return b"\0" + name[1:] if name.startswith(b"@") else name
 
 
 def _barrier(sock: _socket.socket) -> bool:

@@ -211,10 +211,11 @@ def send_listener(path: str, fd: int, state: Mapping[str, Any], pid: int, metada
 
 
 def _connect(agent: socket, path: str) -> None:
+    from libcontainer.console import connect_to
     from libcontainer.errors import Error
 
     try:
-        agent.connect(path)
+        connect_to(agent, path)
     except OSError as err:
         err.filename = path
         raise Error("failed to connect with seccomp agent specified in the seccomp profile") from err

@@ -30,8 +30,8 @@ class Launch:
         self._call = call
         # What the command line names is relative to the caller, what the bundle says to the bundle.
         self._pid_file = absolute(call.text("pid-file"))
-        self.console_socket = absolute(call.text("console-socket"))
-        self._pidfd_socket = absolute(call.text("pidfd-socket")) if call.takes("pidfd-socket") else ""  # restore has none
+        self.console_socket = _address(call.text("console-socket"))
+        self._pidfd_socket = _address(call.text("pidfd-socket")) if call.takes("pidfd-socket") else ""  # restore has none
         _enter_bundle(call.text("bundle"))
         self.spec: dict[str, Any] = {**specs.load("config.json")}
         self.terminal = bool(self.spec.get("process", {}).get("terminal"))
@@ -139,6 +139,11 @@ def _check_passed(fd: int, name: str) -> None:
 def absolute(path: str) -> str:
     """The path as seen from here, whatever directory we change to later."""
     return os.path.abspath(path) if path else ""
+
+
+def _address(path: str) -> str:
+    """An abstract one, which begins with @, is nowhere in the file system."""
+    return path if path.startswith("@") else absolute(path)
 
 
 def write_pid_file(path: str, pid: int) -> None:

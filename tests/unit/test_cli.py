@@ -387,6 +387,13 @@ def test_the_sockets_are_relative_to_the_caller(world: SimpleNamespace, tmp_path
     assert options["pidfd_socket"] == str(tmp_path.parent / "fd")
 
 
+def test_abstract_sockets_are_no_paths(world: SimpleNamespace) -> None:
+    write_spec(world, {"terminal": True})
+    assert pyrunc(world, "create", "--console-socket", "@tty", "--pidfd-socket", "@fd", "c") == 0
+    _, options = world.created[0]
+    assert (options["console_socket"], options["pidfd_socket"]) == ("@tty", "@fd")
+
+
 @pytest.mark.parametrize("verb", ["create", "run"])
 def test_a_stale_temporary_pid_file(world: SimpleNamespace, verb: str, capfd: pytest.CaptureFixture[str]) -> None:
     (world.bundle / ".pid").touch()

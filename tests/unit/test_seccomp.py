@@ -537,11 +537,16 @@ def test_a_large_cache_loses_its_older_half(monkeypatch: pytest.MonkeyPatch, cac
 # The agent
 
 
+def agent_at(address: str) -> socket.socket:
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    server.bind(address)
+    server.listen()
+    return server
+
+
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
-        server.bind(str(tmp_path / "agent"))
-        server.listen()
+    with agent_at(str(tmp_path / "agent")) as server:
         yield server
 
 
@@ -576,9 +581,28 @@ def test_no_agent(tmp_path: Path) -> None:
     assert describe(caught.value) == f"{NO_AGENT}: {path}: no such file or directory"
 
 
-def test_a_path_too_long_for_a_socket() -> None:
-    with pytest.raises(Error, match=f"^{NO_AGENT}$"):
-        seccomp.send_listener("/" + "a" * 200, 0, STATE, 1, "")
+def test_an_agent_at_an_abstract_address() -> None:
+    name = f"pyrunc-test-{os.getpid()}"
+    with agent_at(f"\0{name}") as agent:
+        seccomp.send_listener(f"@{name}", 0, STATE, 42, "")
+        connection, _ = agent.accept()
+        with connection:
+            assert jsonfast.loads(connection.recv(65536))["pid"] == 42
+
+
+def test_an_agent_whose_path_is_longer_than_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("d" * 120)
+    deep.mkdir()
+    monkeypatch.chdir(deep)
+    with agent_at("agent") as agent:
+        seccomp.send_listener(str(deep / "agent"), 0, STATE, 42, "")
+        connection, _ = agent.accept()
+        with connection:
+            assert jsonfast.loads(connection.recv(65536))["pid"] == 42
+    path = str(deep / "nobody")
+    with pytest.raises(Error) as caught:
+        seccomp.send_listener(path, 0, STATE, 1, "")
+    assert describe(caught.value) == f"{NO_AGENT}: {path}: no such file or directory"
 
 
 def test_a_descriptor_that_cannot_be_sent(agent: socket.socket) -> None:
