@@ -198,9 +198,9 @@ class Sandbox:
                 yield f"mount {line}"
 
     def _cgroups(self) -> Iterator[str]:
-        for hierarchy in CGROUPS.iterdir():
-            if (hierarchy / self.name).exists():
-                yield f"cgroup {hierarchy / self.name}"
+        for top in (CGROUPS, *CGROUPS.iterdir()):  # of v2, and of each hierarchy of v1
+            if (top / self.name).exists():
+                yield f"cgroup {top / self.name}"
 
     def _containers(self) -> Iterator[str]:
         for runtime in self.roots:

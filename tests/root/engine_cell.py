@@ -234,7 +234,8 @@ class Cell:
 
     def _remove_cgroups(self) -> list[Path]:
         deadline = time.monotonic() + 5
-        while left := [path for top in CGROUPS.iterdir() for path in top.glob(f"{self.name}*") if path.is_dir()]:
+        tops = (CGROUPS, *CGROUPS.iterdir())  # of v2, and of each hierarchy of v1
+        while left := [path for top in tops for path in top.glob(f"{self.name}*") if path.is_dir()]:
             for path in left:
                 subprocess.run(
                     ["find", path, "-depth", "-type", "d", "-exec", "rmdir", "{}", "+"], check=False, capture_output=True
