@@ -54,19 +54,21 @@ def session_keyring(batch: Batch, container_id: str, process: dict[str, Any], pr
     if label:
         batch.write_file(proc, "thread-self/attr/keycreate", label, name="selinux keyring label")
     name = f"_ses.{container_id}"
-    if new:
-        _new_keyring(batch, name)
-    else:
-        batch.tolerate(_keyctl(batch, KEYCTL_JOIN_SESSION_KEYRING, name), errno.ENOSYS)
+    made = _new_keyring(batch, name) if new else []
+    batch.tolerate(_keyctl(batch, KEYCTL_JOIN_SESSION_KEYRING, name), errno.ENOSYS)
+    for end in made:
+        batch.end_skip(end)
     if label:
         batch.write_file(proc, "thread-self/attr/keycreate", "\0", name="selinux keyring label")
 
 
-def _new_keyring(batch: Batch, name: str) -> None:
+def _new_keyring(batch: Batch, name: str) -> list[Result]:
     """A keyring can only be joined by its name, and the oldest with that name is: perhaps not ours, but one that another
     container has made for us to find, or that of a container of this name whose last process is still on its way out. So
     ours is made first, in the process keyring, and compared with what was joined. If that is another it is hidden, and if
     that is refused too the process gets a keyring without the name.
+
+    Returns where it is done. Without that a kernel has no keys, or its LSM does not let us make one there.
     """
     ours = batch.call(
         "add_key", sysnr.ADD_KEY, "keyring", name, 0, 0, KEY_SPEC_PROCESS_KEYRING, path=f"session keyring {name}"
@@ -79,9 +81,9 @@ def _new_keyring(batch: Batch, name: str) -> None:
         ends.append(batch.skip())
         batch.tolerate(_keyctl(batch, KEYCTL_SETPERM, joined, KEYRING_PERMISSIONS), ANY_ERROR)
     _keyctl(batch, KEYCTL_JOIN_SESSION_KEYRING, 0)
-    for end in ends:
-        batch.end_skip(end)
-    batch.tolerate(ours, errno.ENOSYS, skip=batch.count_since(ours))
+    ends.append(batch.skip())
+    batch.tolerate(ours, errno.ENOSYS, errno.EACCES, skip=batch.count_since(ours))
+    return ends
 
 
 def _keyctl(batch: Batch, command: int, *arguments: Argument) -> Result:
