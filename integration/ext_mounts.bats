@@ -212,6 +212,40 @@ of the host"
 	expect_only "of the store"
 }
 
+@test "ext mounts: file systems of the config that CRIU does not know" {
+	local kind
+	for kind in ramfs hugetlbfs bpf; do
+		grep -qw "$kind" /proc/filesystems && add_mount "/$kind" "$kind" none
+	done
+	started
+	inside sh -c 'mount | grep -cE "type (ramfs|hugetlbfs|bpf) "'
+	local before=$output
+	dumped
+	restored
+	inside sh -c 'mount | grep -cE "type (ramfs|hugetlbfs|bpf) "'
+	expect_only "$before"
+}
+
+@test "ext mounts: what would be lost with the container is refused, and it runs on" {
+	add_mount /ram ramfs none
+	started
+	inside touch /ram/file
+	run_pyrunc -1 checkpoint --image-path "$IMAGES" "$CT"
+	expect "'/ram': what is in a ramfs is not kept" "--ext-mount"
+	expect_state "$CT" running
+	dumped --ext-mount /ram=store
+	restored --ext-mount "store=$HOST/data"
+	inside cat /ram/file
+	expect_only "of the host"
+}
+
+@test "ext mounts: a key of the images does not get the host's proc" {
+	started
+	dumped --ext-mount /proc=/proc
+	refused
+	expect "'/proc': config.json has no bind mount for it"
+}
+
 @test "ext mounts: wrong arguments" {
 	started
 	run_pyrunc -1 checkpoint --image-path "$IMAGES" --ext-mount nonsense "$CT"

@@ -162,11 +162,12 @@ class _Restoration(Making, restore.Events):
         """What config.json and this host have for the images' keys."""
         root = os.open(self.plan.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            binds = {mounts.resolve(root, "/" + mount.target): mount for mount in self.plan.mounts if mount.bind}
+            placed = [(mounts.resolve(root, "/" + mount.target), mount) for mount in self.plan.mounts]
         finally:
             os.close(root)
         return Host(
-            binds=binds,
+            binds={point: mount for point, mount in placed if mount.bind},
+            file_systems={point: mount for point, mount in placed if not mount.bind and mounts.is_strange(mount.fstype)},
             devices=[node.path for node in self.plan.nodes],
             cgroups=self._cgroup_directories(),
             fill_dev=self.plan.dev_filled and not self.plan.bind_devices and self.plan.userns,

@@ -32,6 +32,8 @@ SINGLETONS = frozenset({"devtmpfs", "binfmt_misc", "pstore", "securityfs", "fuse
 # Those of a namespace: which one has to be the container's own for it to be mounted in a user namespace.
 OF_NAMESPACE = {"proc": "pid", "sysfs": "network", "mqueue": "ipc"}
 DUMPABLE = WITH_CONTENT | SINGLETONS | OF_NAMESPACE.keys()
+# What CRIU does not know, and what is in them ends with the last mount.
+VANISHING = frozenset({"ramfs", "hugetlbfs", "bpf"})
 
 
 class Facts:
@@ -76,6 +78,25 @@ def external(mounts: Sequence[MountInfo], facts: Facts, overrides: Mapping[str, 
     keys = {mount.mountpoint: overrides.get(mount.mountpoint) or _key(mount, facts) for mount in chosen}
     _refuse(top, chosen, keys)
     return keys
+
+
+def is_strange(fstype: str) -> bool:
+    """A kind that CRIU does not mount, and that is not of a namespace either: made on the host it would be the host's."""
+    return fstype not in DUMPABLE and fstype not in ("cgroup", "cgroup2")
+
+
+def vanishing(
+    mounts: Iterable[MountInfo], keys: Mapping[str, str], facts: Facts, overrides: Mapping[str, str]
+) -> list[MountInfo]:
+    """Those of the external mounts whose content nobody else has."""
+    return [
+        mount
+        for mount in mounts
+        if mount.fstype in VANISHING
+        and mount.mountpoint in keys
+        and mount.mountpoint not in overrides
+        and mount.device not in facts.host_devices
+    ]
 
 
 def _choose(mounts: Sequence[MountInfo], facts: Facts, overrides: Mapping[str, str]) -> list[MountInfo]:

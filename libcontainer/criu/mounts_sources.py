@@ -25,11 +25,12 @@ CGROUPS = ("cgroup", "cgroup2")
 class Source:
     """What a key stands for here.
 
-    One of: `path` (of the host; `real`: without symlinks, and it must still be), `mount` (an entry of mounts[]) with `rest`
-    below its source, `dev` (a new /dev with the config's nodes). `users` are the container's mounts that are made from it.
+    One of: `path` (of the host; `real`: without symlinks, and it must still be), `mount` (a bind mount of mounts[]) with `rest`
+    below its source, `new` (a file system of mounts[], made anew), `dev` (a new /dev with the config's nodes). `users` are the
+    container's mounts that are made from it.
     """
 
-    __slots__ = ("dev", "key", "mount", "path", "real", "rest", "users")
+    __slots__ = ("dev", "key", "mount", "new", "path", "real", "rest", "users")
 
     def __init__(
         self,
@@ -39,6 +40,7 @@ class Source:
         real: bool = False,
         mount: Mount | None = None,
         rest: str = "",
+        new: Mount | None = None,
         dev: bool = False,
     ) -> None:
         self.key = key
@@ -46,6 +48,7 @@ class Source:
         self.real = real
         self.mount = mount
         self.rest = rest
+        self.new = new
         self.dev = dev
         self.users: list[ImageMount] = []
 
@@ -54,25 +57,29 @@ class Source:
         """The host's path, for messages."""
         if self.dev:
             return "a new /dev"
+        if self.new is not None:
+            return f"a new {self.new.fstype}"
         return join(self.mount.source, self.rest) if self.mount is not None else self.path
 
 
 class Host:
-    """What may be taken for a key. `binds`: destination, symlinks followed -> bind mount of the config; `devices`: paths of
-    its device nodes; `cgroups`: mountpoint -> directory of the host; `fill_dev`: /dev must be made from outside the container's
-    user namespace."""
+    """What may be taken for a key. `binds`: destination, symlinks followed -> bind mount of the config; `file_systems`: the
+    same of those that CRIU does not know; `devices`: paths of its device nodes; `cgroups`: mountpoint -> directory of the host;
+    `fill_dev`: /dev must be made from outside the container's user namespace."""
 
-    __slots__ = ("binds", "cgroups", "devices", "fill_dev")
+    __slots__ = ("binds", "cgroups", "devices", "file_systems", "fill_dev")
 
     def __init__(
         self,
         *,
         binds: Mapping[str, Mount],
+        file_systems: Mapping[str, Mount] | None = None,
         devices: Iterable[str] = (),
         cgroups: Mapping[str, str] | None = None,
         fill_dev: bool = False,
     ) -> None:
         self.binds = binds
+        self.file_systems = file_systems or {}
         self.devices = {NULL, *devices}
         self.cgroups = cgroups or {}
         self.fill_dev = fill_dev
@@ -110,6 +117,8 @@ def _source(key: str, host: Host, overrides: Mapping[str, str]) -> Source | None
         return Source(key, dev=True)
     if key in host.devices:
         return Source(key, path=key)
+    if key in host.file_systems:
+        return Source(key, new=host.file_systems[key])
     return _below_bind(key, host)
 
 

@@ -21,6 +21,7 @@ import stat
 
 from libcontainer import child, devices, inroot, mount_options, mounts, remote, sysnr
 from libcontainer.criu import mountinfo, mounts_sources, mounts_wide
+from libcontainer.criu.mounts import VANISHING
 from libcontainer.errors import Error, describe
 from libcontainer.mount_options import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE
 from libcontainer.namespaces import CLONE_NEWNS
@@ -293,6 +294,8 @@ class Stage:
     def _clone(self, batch: Batch, source: Source) -> int:
         if source.dev:
             return self._new_dev(batch)
+        if source.new is not None:
+            return self._new_file_system(batch, source.new)
         if source.mount is None:
             resolve = RESOLVE_NO_SYMLINKS if source.real else 0
             place = batch.openat2(AT_FDCWD, source.path, os.O_PATH, resolve=resolve)
@@ -304,13 +307,20 @@ class Stage:
         inner = batch.openat2(top, source.rest, os.O_PATH, resolve=resolve)
         return batch.open_tree(inner, "", OPEN_TREE_CLONE | AT_EMPTY_PATH)
 
+    def _new_file_system(self, batch: Batch, mount: Mount) -> int:
+        """Of a kind that CRIU does not mount; its root is the container's, as it would be if the container had mounted it."""
+        detached = mounts.detached_new(batch, mount, mounts.labelled(self._plan, mount))
+        if self._plan.userns and mount.fstype in VANISHING:
+            batch.call("fchownat", sysnr.FCHOWNAT, detached, "", *self._plan.host_root(), AT_EMPTY_PATH, path=mount.destination)
+        return detached
+
     def _new_dev(self, batch: Batch) -> int:
         """As create makes it for a user namespace."""
         plan = self._plan
         mount = next(mount for mount in plan.mounts if mount.target == "dev")
         uid, gid = plan.host_root()
         owner = [f"uid={uid}", f"gid={gid}"]
-        detached = mounts.detached_tmpfs(batch, mount, [*owner, *mounts.labelled(plan, mount)])
+        detached = mounts.detached_new(batch, mount, [*owner, *mounts.labelled(plan, mount)])
         devices.fill(batch, detached, plan, uid=uid, gid=gid)
         return detached
 

@@ -54,6 +54,32 @@ def test_a_bind_mount_that_nobody_has_configured_is_found() -> None:
     assert choose("120 100 8:1 /srv/data /data rw - ext4 /dev/sda1 rw\n") == {"/data": "/data"}
 
 
+@pytest.mark.parametrize(
+    ("fstype", "device", "overrides", "lost"),
+    [
+        *(("ramfs", "0:70", {}, True), ("hugetlbfs", "0:70", {}, True), ("bpf", "0:70", {}, True)),
+        ("ramfs", "0:40", {}, False),  # the host's
+        ("ramfs", "0:70", {"/x": "other"}, False),  # somebody sees to it
+        *(("ext4", "8:2", {}, False), ("tmpfs", "0:70", {}, False)),
+    ],
+)
+def test_what_would_be_lost(fstype: str, device: str, overrides: dict[str, str], lost: bool) -> None:
+    mounted = mountinfo.parse(f"{DEFAULT}120 100 {device} / /x rw - {fstype} none rw\n")
+    facts = mounts.Facts(namespaces=OWN | {"cgroup"}, host=mountinfo.parse(HOST))
+    keys = mounts.external(mounted, facts, overrides)
+    found = [mount.mountpoint for mount in mounts.vanishing(mounted, keys, facts, overrides)]
+    assert found == (["/x"] if lost else [])
+
+
+@pytest.mark.parametrize(
+    ("fstype", "strange"),
+    [("ramfs", True), ("ext4", True), ("nfs", True), ("proc", False), ("tmpfs", False), ("cgroup2", False)],
+)
+def test_what_restore_may_mount_in_criu_s_place(fstype: str, strange: bool) -> None:
+    """A proc or sysfs that is mounted on the host would be the host's."""
+    assert mounts.is_strange(fstype) == strange
+
+
 def test_a_directory_of_the_rootfs_mounted_elsewhere_in_it_is_the_containers_own() -> None:
     assert choose("120 100 8:1 /srv/rootfs/a /b rw - ext4 /dev/sda1 rw\n") == {}
 

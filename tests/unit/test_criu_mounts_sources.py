@@ -75,6 +75,12 @@ def test_nothing_is_taken_from_below_one_that_is_not_recursive() -> None:
         find(image("/a/b", "/a/b"), host=Host(binds={"/a": bind("/a", "/srv/a", "bind")}))
 
 
+def test_a_file_system_that_criu_does_not_know_is_made_anew() -> None:
+    huge = Mount({"destination": "/huge", "type": "hugetlbfs", "source": "none"}, "/b", "/b/rootfs")
+    found = find(image("/huge", "/huge"), host=Host(binds={}, file_systems={"/huge": huge}))
+    assert (found["/huge"].new, found["/huge"].mount, found["/huge"].where) == (huge, None, "a new hugetlbfs")
+
+
 @pytest.mark.parametrize("key", ["/etc", "/data/../etc", "/", "..", "/dev/sda"])
 def test_images_do_not_choose(key: str) -> None:
     with pytest.raises(Error, match="config.json has no bind mount for it"):
