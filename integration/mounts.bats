@@ -262,11 +262,11 @@ temporary() {
 	expect_only content
 }
 
-@test "mounts: a relative destination is taken from the root" {
+@test "mounts: a relative destination is taken from the root, and told" {
 	add_mount mnt tmpfs tmpfs
 	script 'stat -f -c %T /mnt'
 	run_pyrunc -0 run "$CT"
-	expect tmpfs
+	expect tmpfs 'level=warning' 'destination: mnt is not absolute, and taken to be below /'
 }
 
 @test "mounts: symlinks in a destination are resolved in the container" {

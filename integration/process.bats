@@ -19,6 +19,16 @@ probe() { # probe ARGS: the container runs the probe
 	expect_only i686
 }
 
+@test "personality: flags, of which none is defined, are told to be ignored" {
+	edit '.linux.personality = {domain: "LINUX", flags: ["NOSUCH"]}'
+	script 'echo done'
+	run_pyrunc -0 run "$CT"
+	expect done 'level=warning' "linux.personality.flags: ignoring unsupported personality flags: ['NOSUCH']"
+	edit '.linux.personality.flags = []'
+	run_pyrunc -0 run "$CT"
+	expect_only done
+}
+
 @test "personality: LINUX" {
 	edit '.linux.personality = {domain: "LINUX", flags: []}'
 	probe personality

@@ -12,7 +12,7 @@ from libcontainer.create import Creation, Events
 from libcontainer.errors import ContainerExists, Error, HookError, InitError, SyscallError, describe
 from libcontainer.namespaces import CLONE_NEWPID, paths_of
 from libcontainer.plan import Plan
-from libcontainer.spec_rules import validate
+from libcontainer.spec_rules import validate, warnings
 from libcontainer.state import State, check_id, now_rfc3339nano, process_start_time
 from libcontainer.status import FIFO
 from libcontainer.user_ns import in_user_namespace, setgroups_denied
@@ -109,6 +109,8 @@ def read_spec(spec: dict[str, Any] | None, bundle: str, options: Options) -> dic
         bundle=bundle,
         no_pivot=options.no_pivot,
     )
+    for text in warnings(document):
+        options.log("warning", text)
     return dict(document)
 
 

@@ -19,9 +19,3 @@ def value(personality: Mapping[str, Any], path: str = "linux.personality") -> in
         known = ", ".join(DOMAINS)
         raise InvalidSpec(f"{path}.domain", f"invalid personality domain {domain} (known: {known})")
     return DOMAINS[domain]
-
-
-def warning(personality: Mapping[str, Any]) -> str:
-    """What to tell about flags: the specification defines none yet, and asks only for a warning. "" if there are none."""
-    flags = personality.get("flags")
-    return f"ignoring unsupported personality flags: {flags}" if flags else ""

@@ -45,6 +45,19 @@ def validate(
     validate_linux(linux, spaces, no_pivot=no_pivot, rootless=rootless_euid or rootless_cgroups)
 
 
+def warnings(spec: Spec) -> list[str]:
+    """What of a valid `spec` will not be done as it is written."""
+    found = [
+        f"mounts[{index}].destination: {mount['destination']} is not absolute, and taken to be below /"
+        for index, mount in enumerate(spec.get("mounts", ()))
+        if not mount["destination"].startswith("/")
+    ]
+    flags = spec.get("linux", {}).get("personality", {}).get("flags")
+    if flags:  # the specification defines none yet
+        found.append(f"linux.personality.flags: ignoring unsupported personality flags: {flags}")
+    return found
+
+
 def check_joined_mappings(linux: Linux, uids: Sequence[IDMapping], gids: Sequence[IDMapping]) -> None:
     """A user namespace that is joined may be described, but as it is: `uids` and `gids` are its real maps."""
     for field, given, real in (

@@ -17,12 +17,3 @@ def test_value(domain: str, number: int) -> None:
 def test_refused(given: dict[str, str]) -> None:
     with pytest.raises(InvalidSpec, match=r"^linux\.personality\.domain: invalid personality domain"):
         personality.value(given)
-
-
-def test_flags_only_warn() -> None:
-    assert personality.value({"domain": "LINUX", "flags": ["X"]}) == 0
-    assert (
-        personality.warning({"domain": "LINUX", "flags": ["X"]})
-        == "ignoring unsupported personality flags: ['X']"
-    )
-    assert personality.warning({"domain": "LINUX", "flags": []}) == ""
