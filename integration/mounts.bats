@@ -229,7 +229,7 @@ temporary() {
 @test "mounts: data that the file system does not know" {
 	add_mount /mnt tmpfs tmpfs nosuchoption
 	run_pyrunc -1 run "$CT"
-	expect 'invalid argument'
+	expect 'mount tmpfs, data: mode=0755,nosuchoption: invalid argument'
 	nothing_left "$CT"
 }
 

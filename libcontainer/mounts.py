@@ -434,9 +434,9 @@ def _new(batch: Batch, plan: Plan, mount: Mount, data: Sequence[str] | None = No
     """A new file system, mounted on the directory that the target's descriptor refers to."""
     words = file_system_options(plan, mount) if data is None else data
     flags = mount.options.flags & ~(MS_RDONLY if mount.late_readonly else 0)
-    batch.mount_on(
-        open_target(batch, plan, mount), mount.source or mount.fstype, mount.fstype, flags, ",".join(words)
-    )
+    source, text = mount.source or mount.fstype, ",".join(words)
+    name = f"{source}, data: {text}" if text else source
+    batch.mount_on(open_target(batch, plan, mount), source, mount.fstype, flags, text, name)
     if mount.fstype == "mqueue" and plan.linux.get("mountLabel") and selinux_enabled():
         _label_root(batch, plan, mount, plan.linux["mountLabel"])
     set_propagation(batch, plan, mount)
