@@ -33,22 +33,21 @@ _STRING_TYPE = {str}
 def load(source: str | bytes) -> Spec:
     """The spec in the file `source`, or in `source` itself if it is bytes."""
     try:
-        text = _read(source)
+        return normalize(_read(source))
     except FileNotFoundError:
         name = os.path.basename(os.fsdecode(source))
         raise Error(f"JSON specification file {name} not found") from None
-    return normalize(_parse(text))
 
 
 def load_process(source: str | bytes) -> Process:
     """The process object of `exec --process`."""
-    process: Process = _conform(PROCESS, _parse(_read(source)))
+    process: Process = _conform(PROCESS, _read(source))
     return process
 
 
 def load_resources(source: str | bytes) -> Resources:
     """The resources object of `update --resources`."""
-    resources: Resources = _conform(RESOURCES, _parse(_read(source)))
+    resources: Resources = _conform(RESOURCES, _read(source))
     return resources
 
 
@@ -58,18 +57,13 @@ def normalize(document: object) -> Spec:
     return spec
 
 
-def _read(source: str | bytes) -> bytes:
-    if isinstance(source, bytes):
-        return source
-    return smallfile.read(source)
-
-
-def _parse(text: bytes) -> object:
+def _read(source: str | bytes) -> object:
+    text = source if isinstance(source, bytes) else smallfile.read(source)
     try:
         document = jsonfast.loads(text)
         return _without_lone_surrogates(document) if b"\\u" in text else document
     except ValueError as error:
-        raise InvalidSpec("", f"invalid JSON: {error}") from None
+        raise InvalidSpec("" if isinstance(source, bytes) else source, f"invalid JSON: {error}") from None
 
 
 def _without_lone_surrogates(document: object) -> object:

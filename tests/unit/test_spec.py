@@ -185,8 +185,17 @@ def test_wrong_types(document: object, message: str) -> None:
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"[" * 200_000, b"1" * 5000 + b"x", b"\xef\xbb\xbf{}"])
 def test_what_is_not_json(text: bytes) -> None:
-    with pytest.raises(InvalidSpec, match=r"invalid JSON: |must be an object"):
+    with pytest.raises(InvalidSpec, match=r"^(invalid JSON: |must be an object)"):
         spec.load(text)
+
+
+@pytest.mark.parametrize("load", [spec.load, spec.load_process, spec.load_resources])
+def test_a_file_that_is_not_json_is_named(load: Callable[[str], object], tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    path.write_text("{")
+    with pytest.raises(InvalidSpec) as raised:
+        load(str(path))
+    assert str(raised.value).startswith(f"{path}: invalid JSON: ")
 
 
 # -- ids
