@@ -119,12 +119,15 @@ unit: $(VENV)/done $(COMMAND)  ## pytest; PYTEST="-k name"
 integration: $(COMMAND)  ## bats, on a command installed under build/stage; BATS="integration/run.bats"
 	@$(MAKE) --no-print-directory install PREFIX=$(STAGE) DESTDIR=
 	PYRUNC=$(STAGE)/bin/pyrunc bats $(or $(BATS),integration)
+ifndef BATS
+	PYRUNC=$(STAGE)/bin/pyrunc integration/cgroup2 bats $$(grep -l file_tags=cgroups integration/*.bats)
+endif
 
 vm:  ## the test VM, in ~/.cache/pyrunc-vm: integration/vm/README.md
 	@tools/deps vm
 	@integration/vm/build
 
-test-vm: vm  ## the suites in it; VM="systemd verbs" some of them: integration/vm/suite
+test-vm: vm  ## the suites in it; VM="systemd cgroups" some of them: integration/vm/suite
 	integration/vm/run -t $(or $(VM_SECONDS),7200) integration/vm/suite $(VM)
 
 clean:  ## all that was built

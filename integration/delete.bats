@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # delete: every state, force, leftovers.
+# bats file_tags=cgroups
 
 load helpers
 
@@ -32,8 +33,7 @@ load helpers
 
 @test "delete: a paused container is refused, forced it goes" {
 	start_sleeper
-	echo FROZEN >"$CGROUPS/freezer/$CGROUP/freezer.state"
-	wait_for grep -q FROZEN "$CGROUPS/freezer/$CGROUP/freezer.state"
+	freeze
 	run_pyrunc -1 delete "$CT"
 	expect 'that is not stopped: paused'
 	run_pyrunc -0 delete -f "$CT"
@@ -86,7 +86,7 @@ load helpers
 }
 
 @test "delete -f: processes of a container without pid namespace" {
-	edit '.linux.namespaces |= map(select(.type != "pid"))'
+	share_pids
 	script 'sleep 1000 & sleep 1000 & sleep 1000'
 	run_detached -0 run -d "$CT"
 	run_pyrunc -0 delete -f "$CT"
@@ -94,17 +94,17 @@ load helpers
 }
 
 @test "delete: what a stopped init left in the host's pid namespace" {
-	edit '.linux.namespaces |= map(select(.type != "pid"))'
+	share_pids
 	script 'sleep 1000 & sleep 1000 & exit 0'
 	run_detached -0 run -d "$CT"
 	wait_for_state "$CT" stopped
-	[[ $(wc -l <"$CGROUPS/pids/$CGROUP/cgroup.procs") -eq 2 ]]
+	[[ $(wc -l <"$(cgroup pids)/cgroup.procs") -eq 2 ]]
 	run_pyrunc -0 delete -f "$CT"
 	nothing_left "$CT"
 }
 
 @test "delete: without force, what a stopped init left goes too" {
-	edit '.linux.namespaces |= map(select(.type != "pid"))'
+	share_pids
 	script 'sleep 1000 & sleep 1000 & exit 0'
 	run_detached -0 run -d "$CT"
 	wait_for_state "$CT" stopped
@@ -114,9 +114,10 @@ load helpers
 
 @test "delete: sub-cgroups made by the container" {
 	start_sleeper
-	mkdir -p "$CGROUPS/pids/$CGROUP/a/b" "$CGROUPS/memory/$CGROUP/c" "$CGROUPS/unified/$CGROUP/d"
+	mkdir -p "$(cgroup pids)/a/b" "$(cgroup memory)/c"
+	is_v2 || mkdir "$(cgroup unified)/d"
 	sleep 1000 3>&- &
-	echo $! >"$CGROUPS/pids/$CGROUP/a/b/cgroup.procs"
+	echo $! >"$(cgroup pids)/a/b/cgroup.procs"
 	kill -KILL $!
 	wait $! || true
 	run_pyrunc -0 delete -f "$CT"
@@ -124,14 +125,15 @@ load helpers
 }
 
 @test "delete: the cgroup's parent stays" {
-	mkdir "$CGROUPS/pids/$CGROUP.parent"
-	edit --arg path "/$CGROUP.parent/$CGROUP" '.linux.cgroupsPath = $path'
+	only_cgroupfs
+	place_cgroup "$CGROUP.parent/$CGROUP"
+	mkdir "$(dirname "$(cgroup pids)")"
 	start_sleeper
 	run_pyrunc -0 delete -f "$CT"
 	nothing_left "$CT"
 	local dir
-	for dir in "$CGROUPS"/*/"$CGROUP.parent"; do
-		rmdir "$dir"
+	for dir in "$CGROUPS"{,/*}"$(dirname "$BELOW")"; do
+		[[ ! -d $dir ]] || rmdir "$dir"
 	done
 }
 
@@ -140,8 +142,8 @@ load helpers
 	run_detached -0 run -d "$CT"
 	wait_for_state "$CT" stopped
 	local dir
-	for dir in "$CGROUPS"/*/"$CGROUP"; do
-		rmdir "$dir"
+	for dir in "$CGROUPS"{,/*}"$BELOW"; do
+		[[ ! -d $dir ]] || rmdir "$dir"
 	done
 	run_pyrunc -0 delete "$CT"
 	nothing_left "$CT"

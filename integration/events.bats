@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # events: the form of the statistics, the stream and its end, out-of-memory events.
+# bats file_tags=cgroups
 
 load helpers
 
@@ -32,6 +33,7 @@ throttled() { # more than three times
 }
 
 @test "events: --stats has all that runc's has" {
+	needs_controller memory
 	edit '.linux.resources.memory.limit = 33554432 | .linux.resources.pids.limit = 20'
 	start_sleeper
 	run_pyrunc -0 events --stats "$CT"
@@ -55,6 +57,7 @@ throttled() { # more than three times
 }
 
 @test "events: throttling is counted" {
+	needs_controller cpu
 	edit '.linux.resources.cpu = {"quota": 5000, "period": 50000}'
 	script 'while :; do :; done'
 	run_detached -0 run -d "$CT"
@@ -83,7 +86,8 @@ throttled() { # more than three times
 }
 
 @test "events: out of memory, when a limit kills" {
-	edit '.linux.resources.memory = {limit: 20971520, swap: 20971520}'
+	needs_controller memory
+	limit '{"memory": {"limit": 20971520, "swap": 20971520}}'
 	script 'until [ -e /tmp/go ]; do sleep 0.1; done; dd if=/dev/zero of=/dev/null bs=100M count=1; sleep 100'
 	run_detached -0 run -d "$CT"
 	watching
@@ -95,7 +99,8 @@ throttled() { # more than three times
 }
 
 @test "events: out of memory in a process of exec leaves the container alive" {
-	edit '.linux.resources.memory = {limit: 20971520, swap: 20971520}'
+	needs_controller memory
+	limit '{"memory": {"limit": 20971520, "swap": 20971520}}'
 	edit '.process.args = ["sleep", "1000"]' # who asks for memory while another is killed for it may be next
 	run_detached -0 run -d "$CT"
 	watching

@@ -1,9 +1,11 @@
 # Shared by every .bats file: the command under test, a bundle for each test, and a
 # teardown that fails a test which leaves a container, a mount or a cgroup behind.
 #
-#   PYRUNC   the command under test (default: pyrunc)
+#   PYRUNC         the command under test (default: pyrunc)
+#   PYRUNC_DRIVER  who makes cgroups: cgroupfs (default) or systemd
 #
-# Each test has its own directory, state root, container id ($CT) and cgroup ($CGROUP).
+# Each test has its own directory, state root, container id ($CT) and cgroup ($CGROUP). Who is not root runs containers of
+# his own, in what is delegated to him.
 # shellcheck shell=bash
 
 set -uo pipefail
@@ -13,6 +15,9 @@ PYRUNC="${PYRUNC:-pyrunc}"
 PYRUNC="$(command -v "$PYRUNC")" || { echo "no such command: PYRUNC=${PYRUNC}" >&2; return 1; }
 LIB="${BATS_TEST_DIRNAME}/lib"
 CGROUPS=/sys/fs/cgroup
+DRIVER="${PYRUNC_DRIVER:-cgroupfs}"
+FLAGS=()
+[[ $DRIVER != systemd ]] || FLAGS=(--systemd-cgroup)
 export PYRUNC LIB CGROUPS
 
 # CRIU: $PYRUNC_CRIU, what tools/criu has fetched, or the machine's.
@@ -26,7 +31,7 @@ require_criu() {
 # --- the command ---------------------------------------------------------------------
 
 pyrunc() {
-	"$PYRUNC" --root "$ROOT" "$@"
+	"$PYRUNC" --root "$ROOT" "${FLAGS[@]}" "$@"
 }
 
 # run_command [-N] COMMAND...: run, with neither input nor bats' own descriptor, and keep $status,
@@ -157,9 +162,19 @@ nothing_left() { # nothing_left ID: no state, no cgroup
 no_cgroup_left() {
 	local left
 	# Other cgroups may go while find walks; that is no failure.
-	left="$(find "$CGROUPS" -name "$CGROUP" -type d 2>/dev/null || true)"
+	left="$(find "$CGROUPS" \( -name "$CGROUP" -o -name "pyrunctest-$CGROUP.scope" \) -type d 2>/dev/null || true)"
 	[[ -z $left ]] || {
 		echo "cgroups left: $left"
+		return 1
+	}
+}
+
+no_unit_left() {
+	local left user=()
+	[[ $EUID -eq 0 ]] || user=(--user)
+	left="$(systemctl "${user[@]}" list-units --all --plain --no-legend "pyrunctest-$CGROUP.*")"
+	[[ -z $left ]] || {
+		echo "units left: $left"
 		return 1
 	}
 }
@@ -168,8 +183,96 @@ init_pid() { # init_pid ID
 	pyrunc state "$1" | jq .pid
 }
 
+# --- cgroups -------------------------------------------------------------------------
+
 is_v2() { # cgroup v2 and nothing else
 	[[ -e $CGROUPS/cgroup.controllers ]]
+}
+
+only_v1() {
+	! is_v2 || skip "cgroup v1 only"
+}
+
+only_v2() {
+	is_v2 || skip "cgroup v2 only"
+}
+
+only_root() {
+	[[ $EUID -eq 0 ]] || skip "for root only"
+}
+
+only_cgroupfs() {
+	[[ $DRIVER == cgroupfs ]] || skip "for the cgroupfs driver only"
+}
+
+# needs_controller NAME: of v1, or one that cgroup v2 has
+needs_controller() {
+	if is_v2; then
+		grep -qw "$1" "$CGROUPS/cgroup.controllers" || skip "cgroup v2 does not have the $1 controller here"
+	else
+		[[ -d $CGROUPS/$1 ]] || skip "the $1 controller is not mounted"
+	fi
+}
+
+# place_cgroup NAME: in config.json; $BELOW is what it is below the top of its hierarchy.
+place_cgroup() {
+	local path user=
+	[[ $EUID -eq 0 ]] || user="/user.slice/user-$EUID.slice/user@$EUID.service/user.slice"
+	if [[ $DRIVER == systemd ]]; then
+		path=":pyrunctest:$1"
+		BELOW="${user:-/system.slice}/pyrunctest-$1.scope"
+	else
+		BELOW="${user:+$(dirname "$(sed -n 's/^0:://p' /proc/self/cgroup)")}/$1"
+		path="$BELOW"
+	fi
+	edit --arg path "$path" '.linux.cgroupsPath = $path'
+}
+
+cgroup() { # cgroup CONTROLLER: the container's directory; the controller counts on v1 only
+	if is_v2; then
+		echo "$CGROUPS$BELOW"
+	else
+		echo "$CGROUPS/$1$BELOW"
+	fi
+}
+
+file() { # file CONTROLLER NAME: what is in a file of the container's cgroup
+	cat "$(cgroup "$1")/$2"
+}
+
+limit() { # limit JSON: merged into linux.resources
+	edit --argjson value "$1" '.linux.resources = (.linux.resources // {}) * $value'
+}
+
+kernel_has() { # kernel_has CONTROLLER V1-FILE V1-VALUE V2-FILE V2-VALUE; a file called - is not looked at
+	local name=$2 want=$3 got
+	! is_v2 || { name=$4 want=$5; }
+	[[ $name != - ]] || return 0
+	got="$(file "$1" "$name")"
+	[[ $got == "$want" ]] || {
+		echo "$name: expected $want, got $got"
+		return 1
+	}
+}
+
+freeze() { # by hand, as somebody else may; returns when all stand
+	local dir
+	dir="$(cgroup freezer)"
+	if is_v2; then
+		echo 1 >"$dir/cgroup.freeze"
+		wait_for grep -q 'frozen 1' "$dir/cgroup.events"
+	else
+		echo FROZEN >"$dir/freezer.state"
+		wait_for grep -q FROZEN "$dir/freezer.state"
+	fi
+}
+
+thaw() {
+	if is_v2; then
+		echo 0 >"$(cgroup freezer)/cgroup.freeze"
+	else
+		echo THAWED >"$(cgroup freezer)/freezer.state"
+	fi
 }
 
 # --- the bundle ----------------------------------------------------------------------
@@ -189,8 +292,23 @@ setup_bundle() {
 	mkdir "$BUNDLE"
 	_rootfs "$BUNDLE/rootfs"
 	cd "$BUNDLE" || return
-	"$PYRUNC" spec "$@"
-	edit --arg cgroup "/$CGROUP" '.process.terminal = false | .linux.cgroupsPath = $cgroup'
+	if [[ $EUID -eq 0 ]]; then
+		"$PYRUNC" spec "$@"
+		edit '.process.terminal = false'
+	else
+		"$PYRUNC" spec --rootless "$@"
+		_own_ids
+	fi
+	place_cgroup "$CGROUP"
+}
+
+# _own_ids: all ids that the user has, for tests with users
+_own_ids() {
+	local first
+	first="$(sed -n "s/^$(id -un):\([0-9]*\):.*/\1/p" /etc/subuid)"
+	edit --argjson uid "$EUID" --argjson gid "$(id -g)" --argjson first "$first" '
+		def ids($own): [{containerID: 0, hostID: $own, size: 1}, {containerID: 1, hostID: $first, size: 65535}];
+		.process.terminal = false | .linux.uidMappings = ids($uid) | .linux.gidMappings = ids($gid)'
 }
 
 _rootfs() {
@@ -234,7 +352,7 @@ add_mount() {
 
 # sleeper: a container that stays until it is killed.
 sleeper() {
-	script 'trap "exit 0" TERM; while :; do sleep 0.1; done'
+	script 'trap "exit 0" TERM; sleep 1000 & wait'
 }
 
 # start_sleeper [ID]: a running container.
@@ -242,6 +360,12 @@ start_sleeper() {
 	sleeper
 	run_detached -0 run -d "${1:-$CT}"
 	expect_state "${1:-$CT}" running
+}
+
+# share_pids: without a pid namespace of its own; who has not made the one he is in cannot mount its proc.
+share_pids() {
+	edit '.linux.namespaces |= map(select(.type != "pid"))'
+	[[ $EUID -eq 0 ]] || edit '.mounts |= map(if .type == "proc" then . + {type: "none", source: "/proc", options: ["rbind"]} else . end)'
 }
 
 # probe_in_rootfs: /bin/probe, a static program that shows what a shell cannot (lib/probe.c).
@@ -270,7 +394,7 @@ remove_cgroups() {
 			kill -KILL "$pid" || true
 		done <"$dir/cgroup.procs"
 		wait_for rmdir "$dir" || true
-	done < <(find "$CGROUPS" -depth -path "*/$CGROUP*" -type d)
+	done < <(find "$CGROUPS" -depth -path "*$CGROUP*" -type d)
 }
 
 teardown_bundle() {
@@ -286,6 +410,7 @@ teardown_bundle() {
 		remove_cgroups
 		return 1
 	}
+	[[ $DRIVER != systemd ]] || no_unit_left || return 1
 	left="$(grep -F "$BATS_TEST_TMPDIR" /proc/self/mountinfo)" || return 0
 	printf 'mounts left:\n%s\n' "$left"
 	cut -d' ' -f5 <<<"$left" | xargs -r -n 1 umount -l

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # kill: signal names and numbers, stopped containers, shared pid namespaces.
+# bats file_tags=cgroups
 
 load helpers
 
@@ -107,7 +108,7 @@ traps() { # a container that writes the name of each signal it gets
 
 # newer than runc 1.1
 @test "kill: KILL without a pid namespace ends every process" {
-	edit '.linux.namespaces |= map(select(.type != "pid"))'
+	share_pids
 	script 'sleep 1000 & sleep 1000 & sleep 1000'
 	run_detached -0 run -d "$CT"
 	wait_for three_processes
@@ -117,21 +118,22 @@ traps() { # a container that writes the name of each signal it gets
 }
 
 three_processes() {
-	[[ $(wc -l <"$CGROUPS/pids/$CGROUP/cgroup.procs") -ge 3 ]]
+	[[ $(wc -l <"$(cgroup pids)/cgroup.procs") -ge 3 ]]
 }
 
 empty_cgroup() {
-	[[ -z $(cat "$CGROUPS/pids/$CGROUP/cgroup.procs") ]]
+	[[ -z $(cat "$(cgroup pids)/cgroup.procs") ]]
 }
 
 # newer than runc 1.1
 @test "kill: KILL with a joined pid namespace ends this container's processes alone" {
+	only_root # a user's containers have user namespaces of their own
 	start_sleeper
 	local pid cgroup="$CGROUP" first="$CT"
 	pid="$(init_pid "$CT")"
 	CGROUP="$cgroup-b"
-	edit --arg cgroup "/$CGROUP" --arg path "/proc/$pid/ns/pid" '.linux.cgroupsPath = $cgroup
-		| .linux.namespaces |= map(if .type == "pid" then .path = $path else . end)'
+	place_cgroup "$CGROUP"
+	edit --arg path "/proc/$pid/ns/pid" '.linux.namespaces |= map(if .type == "pid" then .path = $path else . end)'
 	script 'sleep 1000 & sleep 1000 & sleep 1000'
 	run_detached -0 run -d second
 	run_pyrunc -0 kill second KILL
@@ -145,8 +147,7 @@ empty_cgroup() {
 
 @test "kill: KILL reaches a paused container" {
 	start_sleeper
-	echo FROZEN >"$CGROUPS/freezer/$CGROUP/freezer.state"
-	wait_for grep -q FROZEN "$CGROUPS/freezer/$CGROUP/freezer.state"
+	freeze
 	run_pyrunc -0 kill "$CT" KILL
 	wait_for_state "$CT" stopped
 }

@@ -1,11 +1,8 @@
 #!/usr/bin/env bats
 # limits: that they hold, and are not only written; at create as after an update.
+# bats file_tags=cgroups
 
 load helpers
-
-limit() { # limit JSON: merged into linux.resources
-	edit --argjson value "$1" '.linux.resources *= $value'
-}
 
 cpu_used() { # nanoseconds
 	pyrunc events --stats "$CT" | jq .data.cpu.usage.total
@@ -36,12 +33,14 @@ spinner() { # a container that wants a whole cpu
 }
 
 @test "limits: a cpu quota holds within ten per cent" {
+	needs_controller cpu
 	limit '{"cpu": {"quota": 20000, "period": 100000}}'
 	spinner
 	burns 200
 }
 
 @test "limits: a cpu quota given by update holds" {
+	needs_controller cpu
 	limit '{"cpu": {"quota": 10000, "period": 50000}}'
 	spinner
 	run_pyrunc -0 update --cpu-quota 4000 --cpu-period 40000 "$CT"
@@ -49,6 +48,7 @@ spinner() { # a container that wants a whole cpu
 }
 
 @test "limits: a paused container uses nothing" {
+	needs_controller cpu
 	limit '{"cpu": {"quota": 20000, "period": 100000}}'
 	spinner
 	run_pyrunc -0 pause "$CT"
@@ -59,6 +59,7 @@ spinner() { # a container that wants a whole cpu
 }
 
 @test "limits: who takes more memory than there is gets killed" {
+	needs_controller memory
 	limit '{"memory": {"limit": 20971520, "swap": 20971520}}'
 	script 'dd if=/dev/zero of=/dev/null bs=100M count=1 && echo survived'
 	run_pyrunc run "$CT"
@@ -67,6 +68,7 @@ spinner() { # a container that wants a whole cpu
 }
 
 @test "limits: memory given by update is there to use" {
+	needs_controller memory
 	limit '{"memory": {"limit": 20971520, "swap": 20971520}}'
 	edit '.process.args = ["sleep", "1000"]' # who asks for memory while another is killed for it may be next
 	run_detached -0 run -d "$CT"
@@ -77,6 +79,7 @@ spinner() { # a container that wants a whole cpu
 }
 
 @test "limits: pids stop a fork bomb" {
+	needs_controller pids
 	limit '{"pids": {"limit": 15}}'
 	script 'bomb() { bomb | bomb & }; bomb; sleep 1; echo over; exec sleep 1000'
 	run_detached -0 run -d "$CT"
@@ -89,6 +92,7 @@ spinner() { # a container that wants a whole cpu
 }
 
 @test "limits: pids given by update hold for exec" {
+	needs_controller pids
 	start_sleeper
 	run_pyrunc -0 update --pids-limit 10 "$CT"
 	run_pyrunc exec "$CT" sh -c 'for i in $(seq 20); do sleep 2 & done; wait'
@@ -96,6 +100,7 @@ spinner() { # a container that wants a whole cpu
 }
 
 @test "limits: a cpuset holds for every process" {
+	needs_controller cpuset
 	(($(nproc) > 1)) || skip "one cpu"
 	limit '{"cpu": {"cpus": "1"}}'
 	start_sleeper
@@ -107,6 +112,8 @@ spinner() { # a container that wants a whole cpu
 }
 
 @test "limits: a device rule refuses open, also after an update" {
+	only_root
+	needs_controller pids
 	edit '.linux.devices = [{path: "/dev/kmsg", type: "c", major: 1, minor: 11}]'
 	start_sleeper
 	run_pyrunc exec "$CT" head -c 1 /dev/kmsg
@@ -118,6 +125,8 @@ spinner() { # a container that wants a whole cpu
 }
 
 @test "limits: read from a block device is slowed down" {
+	only_root
+	needs_controller "$(is_v2 && echo io || echo blkio)"
 	local device major minor
 	device="$(find /dev -maxdepth 1 \( -name 'vd[a-z]' -o -name 'sd[a-z]' \) | head -1)"
 	head -c 1 "$device" >"$OUT" 2>/dev/null || skip "no block device to read"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # pause and resume: the state they leave, what they refuse, and what still works on a paused container.
+# bats file_tags=cgroups
 
 load helpers
 
@@ -132,7 +133,8 @@ stands() { # it does not
 
 @test "pause: a container that forks all the time" {
 	script 'while :; do true & done'
-	edit '.linux.resources.pids.limit = 200'
+	needs_controller pids
+	limit '{"pids": {"limit": 200}}'
 	run_detached -0 run -d "$CT"
 	for _ in 1 2 3 4 5; do
 		run_pyrunc -0 pause "$CT"

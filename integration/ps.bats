@@ -1,15 +1,8 @@
 #!/usr/bin/env bats
 # ps: the table, the options of the host's ps, JSON.
+# bats file_tags=cgroups
 
 load helpers
-
-own_cgroup() { # the directory that says which processes are the container's
-	if is_v2; then
-		echo "$CGROUPS/$CGROUP"
-	else
-		echo "$CGROUPS/devices/$CGROUP"
-	fi
-}
 
 @test "ps: the table has the container's processes and no others" {
 	start_sleeper
@@ -20,7 +13,7 @@ own_cgroup() { # the directory that says which processes are the container's
 	pid="$(init_pid "$CT")"
 	awk -v pid="$pid" 'NR > 1 && $2 == pid { found = 1 } END { exit !found }' <<<"$output"
 	for line in "${lines[@]:1}"; do
-		grep -qxF "$(awk '{ print $2 }' <<<"$line")" "$(own_cgroup)/cgroup.procs" ||
+		grep -qxF "$(awk '{ print $2 }' <<<"$line")" "$(cgroup devices)/cgroup.procs" ||
 			[[ $line == *sleep* ]] # it has ended meanwhile
 	done
 }
@@ -57,7 +50,7 @@ own_cgroup() { # the directory that says which processes are the container's
 	edit '.process.args = ["sleep", "1000"]'
 	run_detached -0 run -d "$CT"
 	local sub
-	sub="$(own_cgroup)/sub"
+	sub="$(cgroup devices)/sub"
 	mkdir "$sub"
 	init_pid "$CT" >"$sub/cgroup.procs"
 	run_pyrunc -0 ps -f json "$CT"

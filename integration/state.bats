@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # state: its fields through the life of a container.
+# bats file_tags=cgroups
 
 load helpers
 
@@ -9,10 +10,9 @@ load helpers
 	expect_state "$CT" created
 	run_pyrunc -0 start "$CT"
 	expect_state "$CT" running
-	echo FROZEN >"$CGROUPS/freezer/$CGROUP/freezer.state"
-	wait_for grep -q FROZEN "$CGROUPS/freezer/$CGROUP/freezer.state"
+	freeze
 	expect_state "$CT" paused
-	echo THAWED >"$CGROUPS/freezer/$CGROUP/freezer.state"
+	thaw
 	run_pyrunc -0 kill "$CT" KILL
 	wait_for_state "$CT" stopped
 }

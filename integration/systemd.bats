@@ -4,6 +4,8 @@
 
 load helpers
 
+DRIVER=systemd
+FLAGS=(--systemd-cgroup)
 TESTER="${PYRUNC_TEST_USER:-tester}"
 
 setup() {
@@ -13,17 +15,15 @@ setup() {
 	UNIT="pyrunctest-$CGROUP.scope"
 	SLICE=system.slice
 	SYSTEMCTL=(systemctl)
-	DIR="$CGROUPS/$SLICE/$UNIT"
-	edit --arg path "$SLICE:pyrunctest:$CGROUP" '.linux.cgroupsPath = $path'
+	DIR="$CGROUPS$BELOW"
 }
 
 teardown() {
-	teardown_bundle
-	[[ -z ${UNIT:-} ]] || no_unit_left
+	[[ -z ${UNIT:-} ]] || teardown_bundle
 }
 
 pyrunc() {
-	"${AS[@]}" "$PYRUNC" --root "$ROOT" --systemd-cgroup "$@"
+	"${AS[@]}" "$PYRUNC" --root "$ROOT" "${FLAGS[@]}" "$@"
 }
 
 AS=()
@@ -48,10 +48,6 @@ as_tester() {
 	"${AS[@]}" "$PYRUNC" spec --rootless
 	edit --arg path ":pyrunctest:$CGROUP" '.process.terminal = false | .linux.cgroupsPath = $path'
 	chown "$uid:$uid" config.json
-}
-
-resources() { # resources JSON: merged into linux.resources
-	edit --argjson value "$1" '.linux.resources = (.linux.resources // {}) * $value'
 }
 
 no_unit_left() { # any name of a slice is a unit
@@ -113,7 +109,7 @@ same() { # same WHAT EXPECTED GOT
 }
 
 @test "systemd: limits are properties and files" {
-	resources '{"memory": {"limit": 33554432, "reservation": 16777216, "swap": 67108864}, "pids": {"limit": 20},
+	limit '{"memory": {"limit": 33554432, "reservation": 16777216, "swap": 67108864}, "pids": {"limit": 20},
 		"cpu": {"shares": 512, "quota": 5001, "period": 50000, "cpus": "0", "mems": "0"}, "blockIO": {"weight": 500}}'
 	start_sleeper
 	shows MemoryMax 33554432 MemoryLow 16777216 MemorySwapMax 33554432 TasksMax 20 CPUWeight 59 CPUQuotaPeriodUSec 50ms \
@@ -124,7 +120,7 @@ same() { # same WHAT EXPECTED GOT
 }
 
 @test "systemd: no swap, no limits, one task" {
-	resources '{"memory": {"limit": 33554432, "swap": 33554432}, "pids": {"limit": -1}, "cpu": {"quota": -1}}'
+	limit '{"memory": {"limit": 33554432, "swap": 33554432}, "pids": {"limit": -1}, "cpu": {"quota": -1}}'
 	start_sleeper
 	shows MemorySwapMax 0 TasksMax infinity CPUQuotaPerSecUSec infinity
 	holds memory.swap.max 0 pids.max max cpu.max "max 100000"
@@ -145,8 +141,19 @@ same() { # same WHAT EXPECTED GOT
 	holds io.max "$device rbps=1048576 wbps=2097152 riops=100 wiops=200"
 }
 
+@test "systemd: weights of block devices" {
+	local device
+	device="$(cat /sys/block/vd*/dev /sys/block/sd*/dev 2>/dev/null | head -n 1)"
+	[[ -n $device ]] || skip "no block device"
+	limit "{\"blockIO\": {\"weight\": 100, \"weightDevice\": [{\"major\": ${device%:*}, \"minor\": ${device#*:}, \"weight\": 1000}]}}"
+	start_sleeper
+	[[ -e $DIR/io.weight && ! -e $DIR/io.bfq.weight ]] || skip "another file of weights"
+	shows IOWeight 910 IODeviceWeight "/dev/block/$device 10000"
+	holds io.weight $'default 910\n'"$device 10000"
+}
+
 @test "systemd: unified" {
-	resources '{"unified": {"memory.min": "4096", "memory.low": "8192", "memory.high": "30M", "memory.max": "33554432",
+	limit '{"unified": {"memory.min": "4096", "memory.low": "8192", "memory.high": "30M", "memory.max": "33554432",
 		"memory.swap.max": "max", "pids.max": "33", "cpu.max": "20000 100000", "cpu.weight": "77", "cpuset.cpus": "0",
 		"cpuset.mems": "0", "memory.oom.group": "1"}}'
 	start_sleeper
@@ -157,18 +164,18 @@ same() { # same WHAT EXPECTED GOT
 }
 
 @test "systemd: unified that is wrong" {
-	resources '{"unified": {"max": "1"}}'
+	limit '{"unified": {"max": "1"}}'
 	run_pyrunc -1 run "$CT"
 	expect 'unified resource "max" must be in the form CONTROLLER.PARAMETER'
-	resources '{"unified": null}'
-	resources '{"unified": {"cpu.max": "1 2 3"}}'
+	limit '{"unified": null}'
+	limit '{"unified": {"cpu.max": "1 2 3"}}'
 	run_pyrunc -1 run "$CT"
 	expect 'unified resource "cpu.max" value invalid: "1 2 3"'
 	nothing_left "$CT"
 }
 
 @test "systemd: an idle container" {
-	resources '{"cpu": {"idle": 1}}'
+	limit '{"cpu": {"idle": 1}}'
 	start_sleeper
 	shows CPUWeight idle
 	holds cpu.idle 1
@@ -178,7 +185,7 @@ same() { # same WHAT EXPECTED GOT
 }
 
 @test "systemd: update" {
-	resources '{"memory": {"limit": 33554432}, "pids": {"limit": 20}, "cpu": {"quota": 50000, "period": 100000}}'
+	limit '{"memory": {"limit": 33554432}, "pids": {"limit": 20}, "cpu": {"quota": 50000, "period": 100000}}'
 	start_sleeper
 	run_pyrunc -0 update --memory 67108864 --pids-limit 30 --cpu-quota 5001 --cpu-period 50000 --cpu-share 512 \
 		--cpuset-cpus 0 "$CT"
@@ -187,6 +194,34 @@ same() { # same WHAT EXPECTED GOT
 	run_pyrunc -0 update --memory -1 --pids-limit -1 --cpu-quota -1 "$CT"
 	shows MemoryMax infinity TasksMax infinity CPUQuotaPerSecUSec infinity
 	holds memory.max max pids.max max cpu.max "max 50000"
+}
+
+@test "systemd: update by unified" {
+	limit '{"pids": {"limit": 20}, "cpu": {"quota": 500000, "period": 1000000}}'
+	start_sleeper
+	echo '{"unified": {"cpu.max": "max 100000", "cpu.weight": "16", "pids.max": "10", "cpuset.cpus": "0", "memory.high": "29999104"}}' >unified.json
+	run_pyrunc -0 update --resources unified.json "$CT"
+	shows CPUQuotaPerSecUSec infinity CPUWeight 16 TasksMax 10 AllowedCPUs 0 MemoryHigh 29999104
+	holds cpu.max "max 100000" cpu.weight 16 pids.max 10 cpuset.cpus 0 memory.high 29999104
+}
+
+@test "systemd: idle and a weight exclude each other" {
+	start_sleeper
+	run_pyrunc -0 update --cpu-share 200 --cpu-idle 1 "$CT"
+	expect "unable to apply both CPUWeight and CpuIdle to systemd, ignoring CPUWeight"
+	holds cpu.idle 1
+	shows CPUWeight idle
+	run_pyrunc -0 update --cpu-share 200 "$CT"
+	holds cpu.idle 0 cpu.weight 29
+	shows CPUWeight 29
+	echo '{"unified": {"cpu.idle": "1", "cpu.weight": "8"}}' >unified.json
+	run_pyrunc -0 update --resources unified.json "$CT"
+	expect "unable to apply both CPUWeight and CpuIdle to systemd, ignoring CPUWeight"
+	holds cpu.idle 1
+	echo '{"unified": {"cpu.weight": "8"}}' >unified.json
+	run_pyrunc -0 update --resources unified.json "$CT"
+	holds cpu.idle 0 cpu.weight 8
+	shows CPUWeight 8
 }
 
 @test "systemd: update of a paused container" {
@@ -209,7 +244,7 @@ same() { # same WHAT EXPECTED GOT
 }
 
 @test "systemd: what was limited stays so over daemon-reload" {
-	resources '{"memory": {"limit": 33554432}, "cpu": {"quota": 50000}, "devices": [{"allow": false, "access": "rwm"}],
+	limit '{"memory": {"limit": 33554432}, "cpu": {"quota": 50000}, "devices": [{"allow": false, "access": "rwm"}],
 		"blockIO": {"weight": 500}}'
 	start_sleeper
 	systemctl daemon-reload
@@ -217,6 +252,30 @@ same() { # same WHAT EXPECTED GOT
 	holds memory.max 33554432 cpu.max "50000 100000"
 	run_pyrunc -0 exec "$CT" sh -c 'echo x >/dev/null && head -c 1 /dev/urandom >/dev/full || echo full'
 	expect full
+}
+
+@test "systemd: terminals over daemon-reload, and of a unit that waits for one" {
+	start_sleeper
+	local in_terminal=(python3 "$LIB/interminal.py" 24 80 "$PYRUNC" --root "$ROOT" exec -t "$CT" sh -c 'echo x >/proc/self/fd/1 && echo 123')
+	run_command -0 "${in_terminal[@]}"
+	expect 123
+	systemctl daemon-reload
+	run_command -0 "${in_terminal[@]}"
+	expect 123
+	run_pyrunc -0 delete -f "$CT"
+	mkdir -p /run/systemd/system/scope.d
+	printf '[Scope]\nTimeoutStopSec=77\n' >/run/systemd/system/scope.d/pyrunctest.conf
+	start_sleeper
+	printf '[Scope]\nTimeoutStopSec=78\n' >/run/systemd/system/scope.d/pyrunctest.conf
+	sleep 1.1
+	touch /run/systemd/system/scope.d/pyrunctest.conf
+	systemctl show -P NeedDaemonReload "$UNIT" >"$OUT.need"
+	run_pyrunc -0 update --pids-limit 20 "$CT"
+	run_command "${in_terminal[@]}"
+	rm /run/systemd/system/scope.d/pyrunctest.conf
+	systemctl daemon-reload
+	expect 123
+	[[ $(cat "$OUT.need") == yes ]]
 }
 
 @test "systemd: device rules" {
@@ -263,7 +322,7 @@ same() { # same WHAT EXPECTED GOT
 	UNIT="pyrunctest-$BATS_TEST_NUMBER.slice"
 	DIR="$CGROUPS/pyrunctest.slice/$UNIT"
 	edit --arg path "pyrunctest.slice::$UNIT" '.linux.cgroupsPath = $path'
-	resources '{"pids": {"limit": 11}}'
+	limit '{"pids": {"limit": 11}}'
 	start_sleeper
 	shows ActiveState active TasksMax 11 Wants pyrunctest.slice
 	holds pids.max 11
@@ -310,7 +369,7 @@ same() { # same WHAT EXPECTED GOT
 	run_pyrunc -1 create "$CT"
 	nothing_left "$CT"
 	no_unit_left
-	resources '{"cpu": {"cpus": "8000"}}'
+	limit '{"cpu": {"cpus": "8000"}}'
 	run_pyrunc -1 create "$CT"
 	nothing_left "$CT"
 	no_unit_left
@@ -343,7 +402,7 @@ same() { # same WHAT EXPECTED GOT
 }
 
 @test "systemd: a process over its memory is killed" {
-	resources '{"memory": {"limit": 20971520, "swap": 20971520}}'
+	limit '{"memory": {"limit": 20971520, "swap": 20971520}}'
 	script 'x=$(tr "\0" x </dev/zero | head -c 60000000); echo survived'
 	run_pyrunc run "$CT"
 	[[ $status -ne 0 ]]
@@ -377,6 +436,18 @@ same() { # same WHAT EXPECTED GOT
 	expect_only 0::/below
 	run_pyrunc -0 delete -f "$CT"
 	nothing_left "$CT"
+}
+
+@test "systemd: nothing is delegated where the container could not use it" {
+	edit '.linux.namespaces += [{"type": "user"}]
+		| .linux.uidMappings = [{"containerID": 0, "hostID": 100000, "size": 65536}] | .linux.gidMappings = .linux.uidMappings'
+	start_sleeper # with a cgroup namespace, but what is mounted is read-only
+	same owner 0 "$(stat -c %u "$DIR")"
+	run_pyrunc -0 delete -f "$CT"
+	edit '.linux.namespaces |= map(select(.type != "cgroup"))
+		| .mounts |= map(if .type == "cgroup" then .options -= ["ro"] else . end)'
+	start_sleeper
+	same owner 0 "$(stat -c %u "$DIR")"
 }
 
 @test "systemd: runc and pyrunc operate each other's containers" {
@@ -571,7 +642,7 @@ restored() { # restored [RESTORE-ARGS]
 
 @test "systemd, rootless: the life of a container" {
 	as_tester
-	resources '{"memory": {"limit": 33554432}, "pids": {"limit": 20}, "cpu": {"shares": 512, "quota": 5001, "period": 50000, "cpus": "0"}}'
+	limit '{"memory": {"limit": 33554432}, "pids": {"limit": 20}, "cpu": {"shares": 512, "quota": 5001, "period": 50000, "cpus": "0"}}'
 	start_sleeper
 	shows Slice user.slice ActiveState active Delegate yes MemoryMax 33554432 TasksMax 20 CPUQuotaPerSecUSec 110ms \
 		CPUQuotaPeriodUSec 50ms CPUWeight 59 AllowedCPUs 0
@@ -600,6 +671,40 @@ restored() { # restored [RESTORE-ARGS]
 	}
 	wait_for two
 	run_pyrunc -0 delete -f "$CT"
+}
+
+@test "systemd, rootless: root of a user namespace has its user's systemd" {
+	as_tester
+	"${AS[@]}" unshare --user --map-root-user sleep 300 >/dev/null 2>&1 3>&- &
+	local namespace=$!
+	wait_for grep -qx sleep "/proc/$namespace/comm"
+	AS+=(nsenter --target="$namespace" --user --preserve-credentials)
+	edit '.linux.namespaces |= map(select(.type != "user")) | del(.linux.uidMappings, .linux.gidMappings)'
+	limit '{"memory": {"limit": 33554432}, "pids": {"limit": 20}}'
+	start_sleeper
+	jq -e '.config | (.rootless_euid | not) and .rootless_cgroups and .cgroups.Rootless' "$ROOT/$CT/state.json"
+	jq -e '.rootless | not' "$ROOT/$CT/state.json"
+	shows Slice user.slice MemoryMax 33554432 TasksMax 20
+	holds memory.max 33554432 pids.max 20
+	grep -qx "$(init_pid "$CT")" "$DIR/cgroup.procs"
+	run_pyrunc -0 exec "$CT" cat /proc/self/cgroup
+	expect_only 0::/
+	run_pyrunc -0 update --memory 67108864 "$CT"
+	shows MemoryMax 67108864
+	run_pyrunc -0 pause "$CT"
+	expect_state "$CT" paused
+	run_pyrunc -0 delete -f "$CT"
+	nothing_left "$CT"
+	no_unit_left
+}
+
+@test "systemd, rootless: the flag says whose systemd" {
+	run_pyrunc -1 --rootless=true create "$CT"
+	expect "unable to connect to the user's systemd"
+	as_tester
+	run_pyrunc -1 --rootless=false create "$CT" # the system's, which gives a user nothing
+	expect "unable to start unit \"$UNIT\": "
+	nothing_left "$CT"
 }
 
 @test "systemd, rootless: no bus" {

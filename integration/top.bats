@@ -1,9 +1,11 @@
 #!/usr/bin/env bats
 # top in a pipe: a table and JSON, once. (What it does on a terminal: tests/root/test_top.py.)
+# bats file_tags=cgroups
 
 load helpers
 
 @test "top: one row for each container that runs" {
+	needs_controller memory
 	edit '.linux.resources.memory.limit = 33554432 | .linux.resources.pids.limit = 20'
 	start_sleeper
 	edit '.linux.cgroupsPath += "-b"'
@@ -18,6 +20,7 @@ load helpers
 }
 
 @test "top: json" {
+	needs_controller memory
 	edit '.linux.resources.memory.limit = 33554432'
 	script 'while :; do :; done'
 	run_detached -0 run -d "$CT"

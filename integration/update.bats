@@ -1,46 +1,21 @@
 #!/usr/bin/env bats
 # update: every flag, --resources, what is kept and what is forgotten, refusals; on cgroup v1 and v2.
+# bats file_tags=cgroups
 
 load helpers
 
-limit() { # limit JSON: merged into linux.resources
-	edit --argjson value "$1" '.linux.resources *= $value'
-}
-
-only_v1() {
-	! is_v2 || skip "cgroup v1 only"
-}
-
-only_v2() {
-	is_v2 || skip "cgroup v2 only"
-}
-
-file() { # file CONTROLLER NAME: a file of the container's cgroup, the controller counts on v1 only
-	if is_v2; then
-		cat "$CGROUPS/$CGROUP/$2"
-	else
-		cat "$CGROUPS/$1/$CGROUP/$2"
-	fi
-}
-
-holds() { # holds CONTROLLER V1-FILE V1-VALUE V2-FILE V2-VALUE; a file called - is not looked at
-	local name=$2 want=$3 got
-	! is_v2 || { name=$4 want=$5; }
-	[[ $name != - ]] || return 0
-	got="$(file "$1" "$name")"
-	[[ $got == "$want" ]] || {
-		echo "$name: expected $want, got $got"
-		return 1
-	}
+setup() {
+	setup_bundle
+	needs_controller memory
 }
 
 memory_is() { # memory_is BYTES
-	holds memory memory.limit_in_bytes "$1" memory.max "$1"
+	kernel_has memory memory.limit_in_bytes "$1" memory.max "$1"
 }
 
 quota_is() { # quota_is QUOTA PERIOD
-	holds cpu cpu.cfs_quota_us "$1" cpu.max "${1/#-1/max} $2"
-	holds cpu cpu.cfs_period_us "$2" - -
+	kernel_has cpu cpu.cfs_quota_us "$1" cpu.max "${1/#-1/max} $2"
+	kernel_has cpu cpu.cfs_period_us "$2" - -
 }
 
 saved() { # saved MEMBER: of the cgroup object in state.json
@@ -59,7 +34,7 @@ saved() { # saved MEMBER: of the cgroup object in state.json
 	memory_is 52428800
 	run_pyrunc -0 update --memory-reservation 33554432 "$CT"
 	memory_is 52428800
-	holds memory memory.soft_limit_in_bytes 33554432 memory.low 33554432
+	kernel_has memory memory.soft_limit_in_bytes 33554432 memory.low 33554432
 }
 
 @test "update: memory and swap, up and down" {
@@ -68,22 +43,22 @@ saved() { # saved MEMBER: of the cgroup object in state.json
 	[[ $(file memory "$(is_v2 && echo memory.swap.max || echo memory.memsw.limit_in_bytes)") ]] || skip "no swap accounting"
 	run_pyrunc -0 update --memory 100M --memory-swap 150M "$CT"
 	memory_is 104857600
-	holds memory memory.memsw.limit_in_bytes 157286400 memory.swap.max 52428800
+	kernel_has memory memory.memsw.limit_in_bytes 157286400 memory.swap.max 52428800
 	run_pyrunc -0 update --memory 20M --memory-swap 40M "$CT"
 	memory_is 20971520
-	holds memory memory.memsw.limit_in_bytes 41943040 memory.swap.max 20971520
+	kernel_has memory memory.memsw.limit_in_bytes 41943040 memory.swap.max 20971520
 	run_pyrunc -0 update --memory-swap -1 "$CT"
-	holds memory memory.memsw.limit_in_bytes 9223372036854771712 memory.swap.max max
+	kernel_has memory memory.memsw.limit_in_bytes 9223372036854771712 memory.swap.max max
 	run_pyrunc -0 update --memory -1 "$CT"
-	holds memory memory.limit_in_bytes 9223372036854771712 memory.max max
-	holds memory memory.memsw.limit_in_bytes 9223372036854771712 memory.swap.max max
+	kernel_has memory memory.limit_in_bytes 9223372036854771712 memory.max max
+	kernel_has memory memory.memsw.limit_in_bytes 9223372036854771712 memory.swap.max max
 }
 
 @test "update: swap below memory is refused, and the old limits stay" {
 	limit '{"memory": {"limit": 33554432}, "pids": {"limit": 20}}'
 	start_sleeper
 	run_pyrunc -1 update --memory 100M --memory-swap 50M --pids-limit 33 "$CT"
-	holds memory memory.limit_in_bytes 33554432 memory.max 33554432
+	kernel_has memory memory.limit_in_bytes 33554432 memory.max 33554432
 	[[ $(file pids pids.max) == 20 ]]
 	[[ $(saved memory) == 33554432 ]]
 	[[ $(saved pids_limit) == 20 ]]
@@ -95,7 +70,7 @@ saved() { # saved MEMBER: of the cgroup object in state.json
 	run_pyrunc -1 update --memory 100M --cpu-share 300 --cpu-quota 100 --cpu-period 1 "$CT"
 	expect "linux.resources.cpu"
 	memory_is 33554432
-	holds cpu cpu.shares 512 cpu.weight 59
+	kernel_has cpu cpu.shares 512 cpu.weight 59
 	[[ $(saved memory) == 33554432 ]]
 }
 
@@ -108,7 +83,7 @@ saved() { # saved MEMBER: of the cgroup object in state.json
 	run_pyrunc -1 update --memory 100M --pids-limit 30 --cpu-quota 100 --cpu-period 1 "$CT"
 	memory_is "$before"
 	[[ $(file pids pids.max) == 20 ]]
-	holds cpu cpu.shares 700 cpu.weight 75
+	kernel_has cpu cpu.shares 700 cpu.weight 75
 }
 
 @test "update: quota and period" {
@@ -139,13 +114,25 @@ saved() { # saved MEMBER: of the cgroup object in state.json
 	fi
 }
 
+@test "update: a quota or a period where there was none" {
+	start_sleeper
+	run_pyrunc -0 update --cpu-period 50000 "$CT"
+	quota_is -1 50000
+	run_pyrunc -0 delete -f "$CT"
+	start_sleeper
+	run_pyrunc -0 update --cpu-quota 30000 "$CT"
+	quota_is 30000 100000
+	run_pyrunc -0 update --cpu-quota -1 --cpu-period 200000 "$CT"
+	quota_is -1 200000
+}
+
 @test "update: shares" {
 	limit '{"cpu": {"shares": 100}}'
 	start_sleeper
 	run_pyrunc -0 update --cpu-share 1024 "$CT"
-	holds cpu cpu.shares 1024 cpu.weight 100
+	kernel_has cpu cpu.shares 1024 cpu.weight 100
 	run_pyrunc -0 update --cpu-share 262144 "$CT"
-	holds cpu cpu.shares 262144 cpu.weight 10000
+	kernel_has cpu cpu.shares 262144 cpu.weight 10000
 	run_pyrunc -0 update --memory 50M "$CT"
 	[[ $(saved cpu_shares) == 262144 ]]
 	[[ $(saved cpu_weight) == 10000 ]]
@@ -165,12 +152,12 @@ saved() { # saved MEMBER: of the cgroup object in state.json
 	start_sleeper
 	[[ $(file cpu "$(is_v2 && echo cpu.max.burst || echo cpu.cfs_burst_us)") == 0 ]] || skip "no burst"
 	run_pyrunc -0 update --cpu-burst 10000 "$CT"
-	holds cpu cpu.cfs_burst_us 10000 cpu.max.burst 10000
+	kernel_has cpu cpu.cfs_burst_us 10000 cpu.max.burst 10000
 	run_pyrunc -0 update --cpu-quota 5000 --cpu-period 50000 --cpu-burst 0 "$CT"
-	holds cpu cpu.cfs_burst_us 0 cpu.max.burst 0
+	kernel_has cpu cpu.cfs_burst_us 0 cpu.max.burst 0
 	# more than the present quota: it has to come after the new one
 	run_pyrunc -0 update --cpu-quota 40000 --cpu-period 50000 --cpu-burst 40000 "$CT"
-	holds cpu cpu.cfs_burst_us 40000 cpu.max.burst 40000
+	kernel_has cpu cpu.cfs_burst_us 40000 cpu.max.burst 40000
 }
 
 @test "update: idle" {
@@ -186,6 +173,21 @@ saved() { # saved MEMBER: of the cgroup object in state.json
 	expect "invalid argument"
 	run_pyrunc -1 update --cpu-idle yes "$CT"
 	expect 'invalid value for cpu-idle: strconv.ParseInt: parsing "yes": invalid syntax'
+}
+
+@test "update: real time" {
+	only_v1
+	[[ $(cat "$CGROUPS/cpu/cpu.rt_runtime_us" 2>/dev/null || echo 0) -gt 10000 ]] || skip "the kernel groups no real-time tasks"
+	start_sleeper
+	run_pyrunc -0 update --cpu-rt-runtime 5001 "$CT"
+	[[ $(file cpu cpu.rt_runtime_us) == 5001 ]]
+	run_pyrunc -0 update --cpu-rt-period 800001 --cpu-rt-runtime 6001 "$CT"
+	[[ $(file cpu cpu.rt_runtime_us) == 6001 && $(file cpu cpu.rt_period_us) == 800001 ]]
+	run_pyrunc -0 update --memory 50M "$CT"
+	[[ $(saved cpu_rt_quota) == 6001 && $(saved cpu_rt_period) == 800001 ]]
+	run_pyrunc -1 update --cpu-rt-runtime 900000 --cpu-rt-period 800001 "$CT"
+	expect "linux.resources.cpu.realtimeRuntime"
+	[[ $(file cpu cpu.rt_runtime_us) == 6001 ]]
 }
 
 @test "update: cpuset" {
@@ -254,7 +256,7 @@ saved() { # saved MEMBER: of the cgroup object in state.json
 	done
 	[[ $(saved blkio_throttle_read_bps_device | jq -c 'map(.rate)') == '[2000000]' ]]
 	[[ $(saved blkio_throttle_write_iops_device | jq -c 'map(.rate)') == '[2000000]' ]]
-	holds blkio blkio.throttle.read_bps_device "$major:$minor 2000000" io.max \
+	kernel_has blkio blkio.throttle.read_bps_device "$major:$minor 2000000" io.max \
 		"$major:$minor rbps=2000000 wbps=max riops=max wiops=2000000"
 }
 
@@ -305,6 +307,14 @@ saved() { # saved MEMBER: of the cgroup object in state.json
 	expect_state "$CT" running
 }
 
+@test "update: a limit below what is used ends a container whose memory cannot be taken from it" {
+	only_v2
+	limit '{"memory": {"limit": 67108864, "swap": 67108864}}'
+	start_sleeper
+	run_pyrunc update --memory 4096 --memory-swap 4096 "$CT" # which may be too late for the answer
+	wait_for_state "$CT" stopped
+}
+
 @test "update: a paused container stays paused" {
 	limit '{"memory": {"limit": 33554432}}'
 	start_sleeper
@@ -336,6 +346,22 @@ saved() { # saved MEMBER: of the cgroup object in state.json
 	echo 'c 1:11 r' >"$CGROUPS/devices/$CGROUP/devices.allow"
 	run_pyrunc -0 update --memory 50M "$CT"
 	grep -qx 'c 1:11 r' "$CGROUPS/devices/$CGROUP/devices.list"
+}
+
+@test "update: no device is refused or allowed for a moment" {
+	only_root
+	edit '.linux.resources.devices = [{"allow": false, "access": "rwm"}, {"allow": false, "type": "c", "major": 1, "minor": 11, "access": "rw"}]
+		| .linux.devices = [{"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11}]
+		| .process.capabilities[] += ["CAP_SYSLOG"]'
+	# what is read of the one is printed, and so is that the other cannot be written to
+	script 'while :; do head -c 100 /dev/kmsg 2>/dev/null; done'
+	run_detached -0 run -d "$CT"
+	local pids
+	for pids in 30 31 32 33 34 35 36 37 38 39; do
+		run_pyrunc -0 update --pids-limit "$pids" "$CT"
+	done
+	expect_state "$CT" running
+	[[ ! -s $OUT ]]
 }
 
 @test "update: wrong numbers" {

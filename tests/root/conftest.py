@@ -33,12 +33,13 @@ Spec = dict[str, Any]
 
 
 class Runtime:
-    """A runtime command with a state root."""
+    """A runtime command with a state root; `prefix` is a command that runs it, as somebody else, say."""
 
-    __slots__ = ("command", "root", "scratch")
+    __slots__ = ("command", "prefix", "root", "scratch")
 
     def __init__(self, command: str, root: Path, scratch: Path) -> None:
         self.command = command
+        self.prefix: tuple[str, ...] = ()
         self.root = root
         self.scratch = scratch
 
@@ -48,7 +49,7 @@ class Runtime:
         """Start the command; its output (and a container's that stays) goes to a file."""
         with out.open("ab") as file:
             return subprocess.Popen(
-                [self.command, "--root", str(self.root), *args],
+                [*self.prefix, self.command, "--root", str(self.root), *args],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -198,9 +199,8 @@ class Sandbox:
                 yield f"mount {line}"
 
     def _cgroups(self) -> Iterator[str]:
-        for top in (CGROUPS, *CGROUPS.iterdir()):  # of v2, and of each hierarchy of v1
-            if (top / self.name).exists():
-                yield f"cgroup {top / self.name}"
+        for top, names, _files in os.walk(CGROUPS):
+            yield from (f"cgroup {top}/{name}" for name in names if self.name in name)
 
     def _containers(self) -> Iterator[str]:
         for runtime in self.roots:

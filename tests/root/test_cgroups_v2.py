@@ -172,6 +172,27 @@ else:
         assert len(programs(manager)) == 1
         assert not can_open(manager, "/dev/kmsg")
 
+    def test_at_no_moment_is_there_none_or_another(manager: Manager) -> None:
+        """One process opens all the time what both lists allow, and what none of them does."""
+        code = (
+            "import os, sys\nsys.stdin.readline()\nwhile not os.path.exists(sys.argv[1]):\n"
+            " os.close(os.open('/dev/null', os.O_RDWR))\n try: os.open('/dev/kmsg', os.O_RDONLY)\n"
+            " except PermissionError: continue\n sys.exit('opened')"
+        )
+        manager.create({})
+        manager.set({"devices": DENY})
+        stop = f"{manager.paths['']}/stop"
+        process = subprocess.Popen([sys.executable, "-c", code, stop], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        manager.join(process.pid)
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+        for number in range(200):
+            manager.set({"devices": [*DENY, {**KMSG, "minor": 100 + number}]})
+        os.mkdir(stop)
+        assert process.communicate() == (None, "")
+        assert process.returncode == 0
+
     def test_several_old_programs_all_go(manager: Manager) -> None:
         manager.create({})
         fd = os.open(manager.paths[""], os.O_RDONLY)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from libcontainer import cgroups
-from tests.root.conftest import CGROUPS, Bundle, Runtime, Sandbox, wait_until
+from tests.root.conftest import Sandbox, wait_until
+from tests.root.drivers import KINDS, Driver, made
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,48 +36,13 @@ def may(capability: int) -> bool:
 
 needs_sys_resource = pytest.mark.skipif(not may(CAP_SYS_RESOURCE), reason="needs CAP_SYS_RESOURCE")
 needs_apparmor = pytest.mark.skipif(not os.path.exists("/sys/kernel/security/apparmor/policy"), reason="needs AppArmor")
-needs_systemd = pytest.mark.skipif(not os.path.isdir("/run/systemd/system"), reason="needs systemd")
 
 
-class Driver:
-    """A runtime with one of the cgroup drivers, and where its containers' cgroups are."""
-
-    __slots__ = ("bundle", "flags", "name", "runtime", "systemd")
-
-    def __init__(self, sandbox: Sandbox, systemd: bool) -> None:
-        self.systemd = systemd
-        self.flags = ("--systemd-cgroup",) if systemd else ()
-        self.runtime: Runtime = sandbox.runtime()
-        self.bundle: Bundle = sandbox.bundle()
-        self.name = sandbox.name
-        if systemd:
-            self.bundle.spec["linux"]["cgroupsPath"] = f"system.slice:pyrunc:{self.name}"
-
-    def cgroup(self, controller: str) -> Path:
-        """The container's cgroup, while it is there."""
-        path = f"system.slice/pyrunc-{self.name}.scope" if self.systemd else self.name
-        return CGROUPS / path if cgroups.mode() == "v2" else CGROUPS / controller / path
-
-    def limit(self, resources: dict[str, object], *args: str) -> None:
-        """What the container may use, and what it runs."""
-        self.bundle.spec["linux"]["resources"] = resources
-        self.bundle.args(*args)
-
-    def run(self) -> tuple[int, str]:
-        """Run the container to its end."""
-        return self.runtime.run(*self.flags, "run", "-b", str(self.bundle.path), self.name)
-
-    def start(self) -> None:
-        """Run it in the background."""
-        self.runtime.ok(*self.flags, "run", "-d", "-b", str(self.bundle.path), self.name)
-
-
-@pytest.fixture(params=["cgroupfs", pytest.param("systemd", marks=needs_systemd)])
+@pytest.fixture(params=KINDS)
 def driver(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[Driver]:
-    """Both drivers."""
-    driver = Driver(sandbox, request.param == "systemd")
-    yield driver
-    driver.runtime.run("delete", "--force", driver.name)
+    """Both drivers, for root and for a user."""
+    with made(sandbox, request.param) as driver:
+        yield driver
 
 
 def number(path: Path, key: str) -> int:
@@ -103,6 +69,16 @@ def test_a_process_over_the_memory_limit_is_killed(driver: Driver) -> None:
         assert number(kills, "oom_kill") == 1
         assert driver.runtime.status(driver.name) == "running"
         stream.terminate()
+
+
+@pytest.mark.skipif(cgroups.mode() != "v2", reason="cgroup v2")
+def test_a_group_is_killed_as_one(driver: Driver) -> None:
+    """memory.oom.group: who is within the limit goes as well."""
+    resources = {"memory": {"limit": 32 * MIB, "swap": 32 * MIB}, "unified": {"memory.oom.group": "1"}}
+    driver.limit(resources, "sh", "-c", "dd if=/dev/zero of=/dev/null bs=90M count=1; echo survived; exit 0")
+    status, output = driver.run()
+    assert status == 137
+    assert "survived" not in output
 
 
 def test_init_over_the_memory_limit_is_killed(driver: Driver) -> None:
@@ -155,6 +131,8 @@ def test_the_cpu_quota_holds_within_ten_percent(driver: Driver) -> None:
 
 def test_a_device_rule_refuses_open(driver: Driver) -> None:
     """The devices cgroup decides even for a node that is there, and for one that the container's root makes (/dev/kmsg)."""
+    if driver.uid:
+        pytest.skip("device rules are for root")
     look = (
         "mknod /dev/mine c 1 11; mknod /dev/mine2 c 1 3; for d in mine mine2 null; do "
         "if (: </dev/$d) 2>/dev/null; then echo $d opens; else echo $d refused; fi; done"
