@@ -75,6 +75,17 @@ holds() { # holds FILE VALUE [FILE VALUE...]
 	done
 }
 
+block_device() { # the number of a disk
+	local file
+	for file in /sys/block/{vd,sd,nvme}*/dev; do
+		[[ ! -e $file ]] || {
+			cat "$file"
+			return
+		}
+	done
+	return 1
+}
+
 same() { # same WHAT EXPECTED GOT
 	[[ $2 == "$3" ]] || {
 		printf '%s: expected %s, got %s\n' "$1" "$2" "$3"
@@ -128,9 +139,7 @@ same() { # same WHAT EXPECTED GOT
 
 @test "systemd: limits of block devices" {
 	local device
-	device="$(lsblk -ndo MAJ:MIN 2>/dev/null | tr -d ' ' | head -n 1)"
-	[[ -n $device ]] || device="$(cat /sys/block/*/dev 2>/dev/null | head -n 1)"
-	[[ -n $device ]] || skip "no block device"
+	device="$(block_device)" || skip "no block device"
 	edit --arg d "$device" '($d | split(":") | {major: (.[0] | tonumber), minor: (.[1] | tonumber)}) as $device
 		| .linux.resources.blockIO = {
 			throttleReadBpsDevice: [$device + {rate: 1048576}], throttleWriteBpsDevice: [$device + {rate: 2097152}],
@@ -143,8 +152,7 @@ same() { # same WHAT EXPECTED GOT
 
 @test "systemd: weights of block devices" {
 	local device
-	device="$(cat /sys/block/vd*/dev /sys/block/sd*/dev 2>/dev/null | head -n 1)"
-	[[ -n $device ]] || skip "no block device"
+	device="$(block_device)" || skip "no block device"
 	limit "{\"blockIO\": {\"weight\": 100, \"weightDevice\": [{\"major\": ${device%:*}, \"minor\": ${device#*:}, \"weight\": 1000}]}}"
 	start_sleeper
 	[[ -e $DIR/io.weight && ! -e $DIR/io.bfq.weight ]] || skip "another file of weights"

@@ -125,8 +125,6 @@ class Driver(Manager):
     # --- limits ---
 
     def set(self, resources: Resources, *, spec_devices: Collection[str] = (), devices: bool = True) -> None:
-        from libcontainer.cgroups.systemd_properties import rounded
-
         if self.absent:
             return
         properties = self._properties(resources)
@@ -138,7 +136,13 @@ class Driver(Manager):
             raise Error("unable to set unit properties") from error
         finally:
             self._units.close()
-        super().set(rounded(resources), spec_devices=spec_devices, devices=devices)
+        super().set(self._as_told(resources), spec_devices=spec_devices, devices=devices)
+
+    def _as_told(self, resources: Resources) -> Resources:
+        """What the cgroup files get, so that they say what systemd says."""
+        from libcontainer.cgroups.systemd_properties import rounded
+
+        return rounded(resources)
 
     def _properties(self, resources: Resources) -> list[Property]:
         raise NotImplementedError
@@ -206,6 +210,11 @@ class Systemd2(Driver, fs2.Manager2):
         # Before systemd lowers the limit, or it is too late to refuse it.
         check_memory_usage(resources.get("memory") or {}, Files(self._tree, self._primary))
         return for_v2(resources, self._warn)
+
+    def _as_told(self, resources: Resources) -> Resources:
+        from libcontainer.cgroups.systemd_properties import without_idle_weight
+
+        return without_idle_weight(super()._as_told(resources))
 
     def join_dirs(self, pid: int, directories: list[str]) -> None:
         """A user may not move processes across cgroups that are root's; systemd may, for one of its units."""

@@ -68,6 +68,20 @@ def rounded(resources: Resources) -> Resources:
     return {**resources, "cpu": {**cpu, "quota": _per_second(asked, period) * period // _SECOND}}
 
 
+def without_idle_weight(resources: Resources) -> Resources:
+    """The resources without the weight that an idle group cannot have: systemd was not told of it either."""
+    cpu, unified = _section(resources, "cpu"), _section(resources, "unified")
+    if cpu.get("idle") == 1 and cpu.get("shares"):
+        resources = {**resources, "cpu": {**cpu, "shares": 0}}
+    if _is_idle(unified) and "cpu.weight" in unified:
+        resources = {**resources, "unified": {file: text for file, text in unified.items() if file != "cpu.weight"}}
+    return resources
+
+
+def _is_idle(unified: dict[str, str]) -> bool:
+    return (unified.get("cpu.idle") or "").strip() == "1"
+
+
 def _per_second(asked: int, period: int) -> int:
     """systemd keeps whole per cents of a CPU: rounded up, or the container's own children could not have what it has."""
     exact = asked * _SECOND // period
@@ -180,7 +194,7 @@ _SUFFIXES = "kmgtpe"  # lib/cmdline.c, memparse
 def _unified(files: dict[str, str], warn: Warn) -> list[Property]:
     """The files that there is a property for."""
     properties: list[Property] = []
-    idle = (files.get("cpu.idle") or "").strip() == "1"
+    idle = _is_idle(files)
     for file, text in files.items():
         _check_unified(file)
         value = text.strip()

@@ -182,6 +182,17 @@ def test_the_cgroup_file_gets_the_rounded_quota() -> None:
         assert properties.rounded(untouched) is untouched
 
 
+def test_an_idle_group_gets_no_weight() -> None:
+    idle: Any = {"cpu": {"idle": 1, "shares": 5, "quota": 7}, "unified": {"cpu.idle": "1", "cpu.weight": "5", "pids.max": "1"}}
+    assert properties.without_idle_weight(idle) == {
+        "cpu": {"idle": 1, "shares": 0, "quota": 7},
+        "unified": {"cpu.idle": "1", "pids.max": "1"},
+    }
+    assert idle["cpu"]["shares"] == 5
+    for untouched in ({}, {"cpu": {"idle": 0, "shares": 5}}, {"unified": {"cpu.idle": "0", "cpu.weight": "5"}}):
+        assert properties.without_idle_weight(untouched) is untouched
+
+
 def test_what_an_old_systemd_lacks() -> None:
     every: list[properties.Property] = [
         ("AllowedCPUs", "ay", b"\1"),
