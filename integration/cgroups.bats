@@ -12,8 +12,9 @@ saved_path() { # of a controller, as state.json has it
 	start_sleeper
 	local pid top
 	pid="$(init_pid "$CT")"
-	for top in $(is_v2 && echo "$CGROUPS" || echo "$CGROUPS"/*/); do
-		grep -qx "$pid" "$top$BELOW/cgroup.procs"
+	for top in "$CGROUPS"{,/*}; do
+		[[ ! -e $top/cgroup.procs ]] || grep -qx "$pid" "$top$BELOW/cgroup.procs"
+		! is_v2 || break
 	done
 	run_pyrunc -0 delete -f "$CT"
 	nothing_left "$CT"

@@ -50,7 +50,7 @@ throttled() { # more than three times
 
 @test "events: pressure, where the kernel measures it" {
 	[[ -e /proc/pressure/cpu ]] || skip "no PSI"
-	is_v2 || [[ -e $CGROUPS/unified/cgroup.controllers ]] || skip "no cgroup2"
+	is_v2 || is_hybrid || skip "no cgroup2"
 	start_sleeper
 	run_pyrunc -0 events --stats "$CT"
 	jq -e '[.data.cpu, .data.memory, .data.blkio | .psi.some | has("avg10", "avg60", "avg300", "total")] | all' <<<"$output"

@@ -189,6 +189,10 @@ is_v2() { # cgroup v2 and nothing else
 	[[ -e $CGROUPS/cgroup.controllers ]]
 }
 
+is_hybrid() { # v1 with cgroup2 beside it
+	[[ -e $CGROUPS/unified/cgroup.controllers ]]
+}
+
 only_v1() {
 	! is_v2 || skip "cgroup v1 only"
 }
