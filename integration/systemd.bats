@@ -153,9 +153,13 @@ same() { # same WHAT EXPECTED GOT
 @test "systemd: weights of block devices" {
 	local device
 	device="$(block_device)" || skip "no block device"
+	[[ ! -e /sys/fs/cgroup/system.slice/io.bfq.weight ]] || skip "BFQ's weights are not systemd's"
+	echo "$device enable=1" >"$CGROUPS/io.cost.qos" || skip "no io.cost, whose io.weight is"
 	limit "{\"blockIO\": {\"weight\": 100, \"weightDevice\": [{\"major\": ${device%:*}, \"minor\": ${device#*:}, \"weight\": 1000}]}}"
-	start_sleeper
-	[[ -e $DIR/io.weight && ! -e $DIR/io.bfq.weight ]] || skip "another file of weights"
+	sleeper
+	run_detached run -d "$CT"
+	echo "$device enable=0" >"$CGROUPS/io.cost.qos"
+	[[ $status -eq 0 ]]
 	shows IOWeight 910 IODeviceWeight "/dev/block/$device 10000"
 	holds io.weight $'default 910\n'"$device 10000"
 }

@@ -44,8 +44,11 @@ def known(properties: list[Property], version: int) -> list[Property]:
 
 def for_v2(resources: Resources, warn: Warn) -> list[Property]:
     """All limits but devices."""
-    properties = [*_memory(resources), *_cpu(resources, warn), *_tasks(resources), *_cpuset(resources), *_io(resources)]
-    return properties + _unified(resources.get("unified") or {}, warn)
+    if _is_idle(resources) and _has_weight(resources):
+        warn(_IDLE_WINS)
+        resources = _weightless(resources)
+    properties = [*_memory(resources), *_cpu(resources), *_tasks(resources), *_cpuset(resources), *_io(resources)]
+    return properties + _unified(resources.get("unified") or {})
 
 
 def for_v1(resources: Resources) -> list[Property]:
@@ -69,17 +72,24 @@ def rounded(resources: Resources) -> Resources:
 
 
 def without_idle_weight(resources: Resources) -> Resources:
-    """The resources without the weight that an idle group cannot have: systemd was not told of it either."""
-    cpu, unified = _section(resources, "cpu"), _section(resources, "unified")
-    if cpu.get("idle") == 1 and cpu.get("shares"):
-        resources = {**resources, "cpu": {**cpu, "shares": 0}}
-    if _is_idle(unified) and "cpu.weight" in unified:
-        resources = {**resources, "unified": {file: text for file, text in unified.items() if file != "cpu.weight"}}
-    return resources
+    """The resources without the weight that an idle group cannot have."""
+    return _weightless(resources) if _is_idle(resources) and _has_weight(resources) else resources
 
 
-def _is_idle(unified: dict[str, str]) -> bool:
-    return (unified.get("cpu.idle") or "").strip() == "1"
+def _is_idle(resources: Resources) -> bool:
+    """linux.resources.unified has the last word."""
+    text: str | None = _section(resources, "unified").get("cpu.idle")
+    return bool(_section(resources, "cpu").get("idle") == 1 if text is None else text.strip() == "1")
+
+
+def _has_weight(resources: Resources) -> bool:
+    return bool(_section(resources, "cpu").get("shares") or "cpu.weight" in _section(resources, "unified"))
+
+
+def _weightless(resources: Resources) -> Resources:
+    cpu = {name: value for name, value in _section(resources, "cpu").items() if name != "shares"}
+    unified = {file: text for file, text in _section(resources, "unified").items() if file != "cpu.weight"}
+    return {**resources, "cpu": cpu, "unified": unified}
 
 
 def _per_second(asked: int, period: int) -> int:
@@ -108,16 +118,10 @@ def _memory(resources: Resources) -> list[Property]:
     return properties
 
 
-def _cpu(resources: Resources, warn: Warn) -> list[Property]:
+def _cpu(resources: Resources) -> list[Property]:
     cpu = _section(resources, "cpu")
-    weight = cpu_weight(cpu.get("shares") or 0)
-    properties: list[Property] = []
-    if cpu.get("idle") == 1:
-        properties.append(("CPUWeight", "t", _IDLE))
-        if weight:
-            warn(_IDLE_WINS)
-    elif weight:
-        properties.append(("CPUWeight", "t", weight))
+    weight = _IDLE if cpu.get("idle") == 1 else cpu_weight(cpu.get("shares") or 0) or None
+    properties: list[Property] = [] if weight is None else [("CPUWeight", "t", weight)]
     return properties + quota(cpu.get("quota") or 0, cpu.get("period") or 0)
 
 
@@ -191,10 +195,9 @@ _UNIFIED_SETS = {"cpuset.cpus": "AllowedCPUs", "cpuset.mems": "AllowedMemoryNode
 _SUFFIXES = "kmgtpe"  # lib/cmdline.c, memparse
 
 
-def _unified(files: dict[str, str], warn: Warn) -> list[Property]:
+def _unified(files: dict[str, str]) -> list[Property]:
     """The files that there is a property for."""
     properties: list[Property] = []
-    idle = _is_idle(files)
     for file, text in files.items():
         _check_unified(file)
         value = text.strip()
@@ -204,10 +207,8 @@ def _unified(files: dict[str, str], warn: Warn) -> list[Property]:
             properties.append((_UNIFIED_SETS[file], "ay", _bitmap(value, f'unified resource "{file}"')))
         elif file == "cpu.max":
             properties += _unified_quota(file, value)
-        elif file == "cpu.idle" and idle:
+        elif file == "cpu.idle" and value == "1":
             properties.append(("CPUWeight", "t", _IDLE))
-        elif file == "cpu.weight" and idle:
-            warn(_IDLE_WINS)
         elif file == "cpu.weight":
             properties.append(("CPUWeight", "t", _unified_number(file, value)))
     return properties

@@ -129,7 +129,13 @@ def test_v2(resources: dict[str, Any], wanted: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "resources",
-    [{"cpu": {"idle": 1, "shares": 5}}, {"unified": {"cpu.idle": "1", "cpu.weight": "5"}}],
+    [
+        {"cpu": {"idle": 1, "shares": 5}},
+        {"unified": {"cpu.idle": "1", "cpu.weight": "5"}},
+        {"cpu": {"shares": 5}, "unified": {"cpu.idle": "1"}},
+        {"cpu": {"idle": 1}, "unified": {"cpu.weight": "5"}},
+        {"cpu": {"idle": 0, "shares": 5}, "unified": {"cpu.weight": "5", "cpu.idle": "1"}},
+    ],
 )
 def test_idle_and_weight_exclude_each_other(resources: dict[str, Any]) -> None:
     told: list[str] = []
@@ -182,14 +188,19 @@ def test_the_cgroup_file_gets_the_rounded_quota() -> None:
         assert properties.rounded(untouched) is untouched
 
 
-def test_an_idle_group_gets_no_weight() -> None:
-    idle: Any = {"cpu": {"idle": 1, "shares": 5, "quota": 7}, "unified": {"cpu.idle": "1", "cpu.weight": "5", "pids.max": "1"}}
-    assert properties.without_idle_weight(idle) == {
-        "cpu": {"idle": 1, "shares": 0, "quota": 7},
-        "unified": {"cpu.idle": "1", "pids.max": "1"},
-    }
+def test_unified_may_say_that_it_is_not_idle() -> None:
+    told: list[str] = []
+    resources = {"cpu": {"shares": 1024, "idle": 0}, "unified": {"cpu.idle": "0"}}
+    assert properties.for_v2(resources, told.append) == [("CPUWeight", "t", 100)]
+    assert told == []
+
+
+def test_the_cgroup_files_of_an_idle_group_get_no_weight() -> None:
+    idle: Any = {"cpu": {"idle": 1, "shares": 5, "quota": 7}, "unified": {"cpu.weight": "5", "pids.max": "1"}}
+    assert properties.without_idle_weight(idle) == {"cpu": {"idle": 1, "quota": 7}, "unified": {"pids.max": "1"}}
     assert idle["cpu"]["shares"] == 5
-    for untouched in ({}, {"cpu": {"idle": 0, "shares": 5}}, {"unified": {"cpu.idle": "0", "cpu.weight": "5"}}):
+    not_idle = {"unified": {"cpu.idle": "0", "cpu.weight": "5"}}
+    for untouched in ({}, {"cpu": {"idle": 0, "shares": 5}}, {"cpu": {"idle": 1}}, not_idle):
         assert properties.without_idle_weight(untouched) is untouched
 
 
