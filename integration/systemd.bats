@@ -534,7 +534,7 @@ restored() { # restored [RESTORE-ARGS]
 }
 
 @test "systemd: a restored container is in its scope, with its limits and device rules" {
-	resources '{"memory": {"limit": 67108864}, "pids": {"limit": 20}, "cpu": {"quota": 50000, "period": 100000, "cpus": "0"}}'
+	limit '{"memory": {"limit": 67108864}, "pids": {"limit": 20}, "cpu": {"quota": 50000, "period": 100000, "cpus": "0"}}'
 	counting
 	dumped
 	restored
