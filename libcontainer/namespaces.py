@@ -6,7 +6,7 @@ import errno
 import os
 
 from libcontainer import sysnr
-from libcontainer.errors import Error
+from libcontainer.errors import Error, strerror
 from libcontainer.remote import Batch, Channel, StepError
 from libcontainer.saved_config import NAMESPACES as RUNC_NAMES
 
@@ -69,7 +69,7 @@ def open_paths(paths: Sequence[tuple[str, str]]) -> list[tuple[str, int]]:
             opened.append((kind, os.open(path, os.O_RDONLY | os.O_CLOEXEC)))
     except OSError as err:
         close_all(opened)
-        raise Error(f"failed to open {paths[len(opened)][1]}") from err
+        raise Error(f"failed to open {paths[len(opened)][1]}: {strerror(err.errno or 0)}") from None
     return opened
 
 
