@@ -182,6 +182,8 @@ def _rules(path: str, entries: Iterable[Mapping[str, Any]]) -> Iterator[Rule]:
         conditions = [_condition(f"{where}.args[{i}]", argument) for i, argument in arguments]
         for i, name in enumerate(entry.get("names") or ()):
             rule = Rule(f"{where}.names[{i}]", name, action, conditions)
+            if not name:
+                raise InvalidSpec(rule.path, "empty string is not a valid syscall")
             _refuse_notify_on_write(rule)
             yield rule
 

@@ -91,6 +91,7 @@ REFUSED = [
         "architectures[1]: string SCMP_ARCH_VAX is not a valid arch for seccomp",
     ),
     (DEFAULT | {"flags": ["FLAG"]}, "flags[0]: seccomp flag FLAG is not known to runc"),
+    (rule(names=["chmod", ""]), "syscalls[0].names[1]: empty string is not a valid syscall"),
     (rule(action="NO"), "syscalls[0].action: string NO is not a valid action for seccomp"),
     (rule(errnoRet=-1), "syscalls[0].action: errno -1 is not in the range 0 to 4094"),
     (condition(op="EQ"), "syscalls[0].args[0].op: string EQ is not a valid operator for seccomp"),
@@ -215,7 +216,7 @@ def test_another_flag_that_the_kernel_lacks_is_an_error(monkeypatch: pytest.Monk
 
 @x86_64
 def test_unknown_names_and_rules_equal_to_the_default_are_skipped() -> None:
-    syscalls = [{"names": ["no_such_call", ""], "action": "SCMP_ACT_ERRNO"}]
+    syscalls = [{"names": ["no_such_call"], "action": "SCMP_ACT_ERRNO"}]
     syscalls += [{"names": ["chmod"], "action": "SCMP_ACT_ALLOW"}]
     program = compiled(DEFAULT | {"syscalls": syscalls}).program
     assert {bpf.run(program, bpf.X86_64, number) for number in range(500)} == {bpf.ALLOW}
