@@ -10,7 +10,7 @@ stream() { # stream ARGS: events into $EVENTS, in the background
 	STREAM=$!
 }
 
-stream_ends() { # by itself, within five seconds, successfully
+stream_ends() { # by itself, and successfully
 	wait_for has_ended "$STREAM"
 	wait "$STREAM"
 }

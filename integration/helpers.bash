@@ -132,18 +132,18 @@ expect_state() { # expect_state ID STATUS
 	}
 }
 
-wait_for_state() { # wait_for_state ID STATUS, up to five seconds
+wait_for_state() { # wait_for_state ID STATUS, up to twenty seconds
 	local i
-	for ((i = 0; i < 100; i++)); do
+	for ((i = 0; i < 400; i++)); do
 		[[ $(pyrunc state "$1" 2>/dev/null | jq -r .status) != "$2" ]] || return 0
 		sleep 0.05
 	done
 	expect_state "$1" "$2"
 }
 
-wait_for() { # wait_for COMMAND..., up to five seconds
+wait_for() { # wait_for COMMAND..., up to twenty seconds
 	local i
-	for ((i = 0; i < 100; i++)); do
+	for ((i = 0; i < 400; i++)); do
 		! "$@" >/dev/null 2>&1 || return 0
 		sleep 0.05
 	done

@@ -258,7 +258,7 @@ class ConsoleSocket:
             os.close(fds[0])
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
     """Poll a callable until it is true."""
     end = time.monotonic() + seconds
     while not condition():

@@ -41,7 +41,7 @@ def goes_on(logs: list[int], before: int) -> None:
 
 
 def wait_more(engine: Engine, before: int, *logs: str) -> list[int]:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while len(found := numbers(engine.ok(*logs))) <= before:
         assert time.monotonic() < deadline, found
         time.sleep(0.2)
@@ -123,7 +123,7 @@ def test_ctr_task_checkpoint(cell: Cell) -> None:
         *("run", "--detach", f"--runc-binary={cell.runtime}", "--env=PATH=/bin", "--rootfs", f"--log-uri=file://{log}"),
         *(str(cell.directory / "image"), "task", *COUNTER),
     )
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not log.exists() or len(numbers(log.read_text())) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.1)

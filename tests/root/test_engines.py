@@ -44,7 +44,7 @@ def cell(pyrunc: str) -> Iterator[Cell]:
 
 def wait_for(engine: Engine, wanted: str, *args: str) -> None:
     """Poll a command until its output has `wanted`."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while wanted not in (result := engine(*args)).output:
         assert time.monotonic() < deadline, result
         time.sleep(0.1)
