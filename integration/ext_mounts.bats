@@ -239,6 +239,47 @@ of the host"
 	expect_only "of the host"
 }
 
+@test "ext mounts: an overlay of the config" {
+	mkdir "$HOST"/{lower,upper,work}
+	touch "$HOST/lower/of-the-image"
+	mount -t overlay -o "lowerdir=$HOST/lower,upperdir=$HOST/upper,workdir=$HOST/work" none "$HOST/data" || skip "no overlay"
+	umount "$HOST/data"
+	add_mount /over overlay none "lowerdir=$HOST/lower" "upperdir=$HOST/upper" "workdir=$HOST/work"
+	started
+	inside touch /over/of-the-container
+	dumped
+	restored
+	inside ls /over
+	expect_only $'of-the-container\nof-the-image'
+}
+
+@test "ext mounts: an overlay that the container has made does not become one of the host's directories" {
+	local how
+	edit '.process.capabilities |= map_values(. + ["CAP_SYS_ADMIN"])'
+	for how in 'mount -t overlay -o lowerdir=/etc:/tmp none /mnt' \
+		'unshare -m sh -c "mount -t overlay -o lowerdir=/etc:/tmp none /mnt; touch /made; while :; do sleep 0.1; done" &'; do
+		script "$how
+			touch /made; while :; do sleep 0.1; done"
+		"$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >/dev/null 2>&1
+		wait_for test -e rootfs/made
+		sleep 0.3
+		run_pyrunc -1 checkpoint --image-path "$IMAGES" "$CT"
+		expect "cannot checkpoint mounts: '/mnt'" "overlay"
+		expect_state "$CT" running
+		run_pyrunc -0 delete -f "$CT"
+		rm rootfs/made
+	done
+}
+
+@test "ext mounts: what nobody but the container has is refused, and it runs on" {
+	edit '.process.capabilities |= map_values(. + ["CAP_SYS_ADMIN"])'
+	started
+	run_pyrunc -0 exec --cap CAP_SYS_ADMIN "$CT" sh -ec 'mount -t tmpfs none /mnt; mkdir /mnt/a; mount --bind /mnt/a /root; umount /mnt'
+	run_pyrunc -1 checkpoint --image-path "$IMAGES" "$CT"
+	expect "'/root': nobody but the container has this tmpfs"
+	expect_state "$CT" running
+}
+
 @test "ext mounts: a key of the images does not get the host's proc" {
 	started
 	dumped --ext-mount /proc=/proc

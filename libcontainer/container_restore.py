@@ -12,7 +12,7 @@ import os
 from libcontainer import child, faults, loopback, namespaces, remote
 from libcontainer.child import check_open
 from libcontainer.container_create import Making, read_spec
-from libcontainer.criu import features, images_dir, message_queues, mounts, mounts_sidecar, restore
+from libcontainer.criu import features, images_dir, message_queues, mounts, mounts_own, mounts_sidecar, restore
 from libcontainer.criu.failure import CriuFailed
 from libcontainer.criu.mounts_sources import Host
 from libcontainer.criu.mounts_stage import Stage
@@ -167,7 +167,7 @@ class _Restoration(Making, restore.Events):
             os.close(root)
         return Host(
             binds={point: mount for point, mount in placed if mount.bind},
-            file_systems={point: mount for point, mount in placed if not mount.bind and mounts.is_strange(mount.fstype)},
+            file_systems={point: mount for point, mount in placed if not mount.bind and mounts_own.is_strange(mount.fstype)},
             devices=[node.path for node in self.plan.nodes],
             cgroups=self._cgroup_directories(),
             fill_dev=self.plan.dev_filled and not self.plan.bind_devices and self.plan.userns,

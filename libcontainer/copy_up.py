@@ -11,7 +11,7 @@ import stat
 
 from libcontainer import inroot, sysnr
 from libcontainer.errors import Error
-from libcontainer.mounts import Mount, attach, detached_new, labelled, make_target, target_mode
+from libcontainer.mounts import Mount, attach, detached_tmpfs, labelled, make_target, target_mode
 from libcontainer.remote import Batch, Channel
 from libcontainer.syscalls import RESOLVE_IN_ROOT
 
@@ -30,7 +30,7 @@ def mount(channel: Channel, plan: Plan, entry: Mount) -> None:
         make_target(channel, plan, entry)
     mode = target_mode(channel, plan, entry)
     batch = Batch()
-    batch.send_back(detached_new(batch, entry, [*mode, *labelled(plan, entry)]))
+    batch.send_back(detached_tmpfs(batch, entry, [*mode, *labelled(plan, entry)]))
     flags = os.O_RDONLY | os.O_DIRECTORY
     batch.send_back(batch.openat2(plan.slots.root, entry.target, flags, resolve=RESOLVE_IN_ROOT))
     detached, source = channel.run(batch).fds

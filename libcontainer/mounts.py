@@ -404,8 +404,8 @@ def clone_outside(channel: Channel, plan: Plan, mount: Mount) -> int:
 # -- file systems
 
 
-def detached_new(batch: Batch, mount: Mount, data: Sequence[str]) -> Result:
-    """fsopen .. fsmount: a new file system, such as a tmpfs to be filled before anybody sees it."""
+def detached_tmpfs(batch: Batch, mount: Mount, data: Sequence[str]) -> Result:
+    """fsopen .. fsmount: a tmpfs to be filled before anybody sees it."""
     context = batch.fsopen(mount.fstype)
     batch.fsconfig(context, "source", mount.source or mount.fstype)
     for flag, word in SUPERBLOCK_WORDS:
@@ -487,7 +487,7 @@ def _dev(batch: Batch, plan: Plan, mount: Mount) -> None:
     if mount.prepared >= 0:
         attach(batch, plan, mount, batch.local(mount.prepared))
         return
-    detached = detached_new(batch, mount, labelled(plan, mount))
+    detached = detached_tmpfs(batch, mount, labelled(plan, mount))
     if not plan.bind_devices:
         devices.fill(batch, detached, plan, uid=0, gid=0)
     else:
@@ -503,7 +503,7 @@ def prepare_dev_outside(channel: Channel, plan: Plan) -> None:
             batch = Batch()
             batch.call("umask", sysnr.UMASK, 0)
             owner = [f"uid={uid}", f"gid={gid}"]
-            detached = detached_new(batch, mount, [*owner, *labelled(plan, mount)])
+            detached = detached_tmpfs(batch, mount, [*owner, *labelled(plan, mount)])
             devices.fill(batch, detached, plan, uid=uid, gid=gid)
             batch.send_back(detached)
             mount.prepared = channel.run(batch).fds[0]

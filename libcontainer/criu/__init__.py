@@ -8,7 +8,8 @@
     mountinfo     /proc/PID/mountinfo                              mounts        which mounts are from outside, and their keys
     mounts_image  the mounts in the images                         mounts_sources  from those keys to sources on this host
     mounts_stage  a mount namespace with the sources, for restore  mounts_sidecar  sources that config.json does not tell
-    mounts_peers  mounts that are shared with the host             message_queues  their owner after a restore
+    mounts_peers  mounts that are shared with the host             mounts_own   those that nobody but the container has
+    mounts_wide   one source for a group of slaves                 message_queues  their owner after a restore
     namespaces    joined namespaces                                freezer      what CRIU stops a container with
     images        CRIU's image files, with pycriu's classes        inspect      what is in a directory of them (inspect_*)
     stats         CRIU's own measurements                          progress     how far a dump or a restore has come

@@ -25,37 +25,38 @@ if TYPE_CHECKING:
     from libcontainer.saved_config import SavedConfig
 
 NULL = "/dev/null"
-# criu/filesystems.c: what it mounts again, given the type; the content of the first ones is dumped too.
-WITH_CONTENT = frozenset({"tmpfs", "devpts", "overlay", "autofs", "aufs", "simfs"})
+# criu/filesystems.c: what it mounts again, given the type; the content of the first ones is dumped too. It does so with
+# overlay, too, but looks on the host for the directories that the container has named (mounts_own.py).
+WITH_CONTENT = frozenset({"tmpfs", "devpts", "autofs", "simfs"})
 # One for the whole kernel, and not to be mounted in a user namespace.
 SINGLETONS = frozenset({"devtmpfs", "binfmt_misc", "pstore", "securityfs", "fusectl", "debugfs", "tracefs"})
 # Those of a namespace: which one has to be the container's own for it to be mounted in a user namespace.
 OF_NAMESPACE = {"proc": "pid", "sysfs": "network", "mqueue": "ipc"}
 DUMPABLE = WITH_CONTENT | SINGLETONS | OF_NAMESPACE.keys()
-# What CRIU does not know, and what is in them ends with the last mount.
-VANISHING = frozenset({"ramfs", "hugetlbfs", "bpf"})
 
 
 class Facts:
     """What is known of the container beside its mounts.
 
-    `binds`: mountpoints that config.json fills with bind mounts; `masked`: its masked paths. `namespaces`: the kinds that
-    the container does not share with the host. `host`: the host's mounts. `nodes_in_dev`: /dev is a tmpfs that was filled from
-    outside its user namespace.
+    `binds`: mountpoints that config.json fills with bind mounts; `file_systems`: those that it fills with others, and their
+    kind; `masked`: its masked paths. `namespaces`: the kinds that the container does not share with the host. `host`: the
+    host's mounts. `nodes_in_dev`: /dev is a tmpfs that was filled from outside its user namespace.
     """
 
-    __slots__ = ("binds", "host_devices", "masked", "namespaces", "nodes_in_dev")
+    __slots__ = ("binds", "file_systems", "host_devices", "masked", "namespaces", "nodes_in_dev")
 
     def __init__(
         self,
         *,
         binds: Collection[str] = (),
+        file_systems: Mapping[str, str] | None = None,
         masked: Collection[str] = (),
         namespaces: Collection[str] = (),
         host: Iterable[MountInfo] = (),
         nodes_in_dev: bool = False,
     ) -> None:
         self.binds = binds
+        self.file_systems = file_systems or {}
         self.masked = masked
         self.namespaces = namespaces
         self.host_devices = {mount.device for mount in host}
@@ -80,33 +81,15 @@ def external(mounts: Sequence[MountInfo], facts: Facts, overrides: Mapping[str, 
     return keys
 
 
-def is_strange(fstype: str) -> bool:
-    """A kind that CRIU does not mount, and that is not of a namespace either: made on the host it would be the host's."""
-    return fstype not in DUMPABLE and fstype not in ("cgroup", "cgroup2")
-
-
-def vanishing(
-    mounts: Iterable[MountInfo], keys: Mapping[str, str], facts: Facts, overrides: Mapping[str, str]
-) -> list[MountInfo]:
-    """Those of the external mounts whose content nobody else has."""
-    return [
-        mount
-        for mount in mounts
-        if mount.fstype in VANISHING
-        and mount.mountpoint in keys
-        and mount.mountpoint not in overrides
-        and mount.device not in facts.host_devices
-    ]
-
-
 def _choose(mounts: Sequence[MountInfo], facts: Facts, overrides: Mapping[str, str]) -> list[MountInfo]:
     root = mountinfo.root_of(mounts)
     others = [mount for mount in mounts if mount is not root]
-    chosen = [m for m in others if m.mountpoint in overrides or m.mountpoint in facts.binds or _foreign(m, facts)]
-    outside = _Parts(lambda m: (m.device, m.super_options))
-    outside.add(chosen)
     own = _Parts(lambda m: (m.device, m.super_options, m.fstype, m.source))
     own.add([root] if root else [])
+    named = {*overrides, *facts.binds}
+    chosen = [m for m in others if m.mountpoint in named or (_foreign(m, facts) and not own.covers(m))]
+    outside = _Parts(lambda m: (m.device, m.super_options))
+    outside.add(chosen)
     ids = {mount.id for mount in chosen}
     own.add(m for m in others if m.whole and m.id not in ids)
     parts = [m for m in others if not (m.id in ids or m.whole or own.covers(m) or outside.covers(m) or is_cgroup(m))]
@@ -205,13 +188,14 @@ def facts_of(pid: int, saved: SavedConfig, mounts: Sequence[MountInfo]) -> Facts
     """What state.json and /proc say of it."""
     root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        binds = bind_mountpoints(saved, lambda path: resolve(root, path))
+        binds, file_systems = configured(saved, lambda path: resolve(root, path))
     finally:
         os.close(root)
     own = own_namespaces(pid)
     bound = any(mount.mountpoint == NULL for mount in mounts)
     return Facts(
         binds=binds,
+        file_systems=file_systems,
         masked={_clean(path) for path in saved.raw.get("mask_paths") or ()},
         namespaces=own,
         host=mountinfo.read(),
@@ -219,10 +203,11 @@ def facts_of(pid: int, saved: SavedConfig, mounts: Sequence[MountInfo]) -> Facts
     )
 
 
-def bind_mountpoints(saved: SavedConfig, resolved: Callable[[str], str]) -> set[str]:
-    """Where config.json's bind mounts are, symlinks followed."""
+def configured(saved: SavedConfig, resolved: Callable[[str], str]) -> tuple[set[str], dict[str, str]]:
+    """Where config.json's bind mounts are, symlinks followed; and where its other mounts, with their kind."""
     entries: list[dict[str, Any]] = saved.raw.get("mounts") or []
-    return {resolved(entry["destination"]) for entry in entries if entry.get("device") == "bind"}
+    placed = [(resolved(entry["destination"]), str(entry.get("device"))) for entry in entries]
+    return {point for point, kind in placed if kind == "bind"}, {point: kind for point, kind in placed if kind != "bind"}
 
 
 def resolve(root: int, path: str) -> str:

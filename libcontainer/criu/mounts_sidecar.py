@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import os
 
-from libcontainer.criu import images_dir, mountinfo, mounts
+from libcontainer.criu import images_dir, mountinfo, mounts, mounts_own
 from libcontainer.errors import Error, SyscallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from libcontainer.container import Container
     from libcontainer.criu.mountinfo import MountInfo
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 NAME = "mounts.json"
 KEY_FILE = ".checkpoint-key"  # in the state root
 KEY_SIZE = 32
-MOST = 1000  # entries
-BORN_WITH = frozenset({"maps.debug", "progs.debug"})  # files that the kernel puts into each bpf file system
+MOST = 1 << 12  # entries
 
 
 class Sidecar:
@@ -43,36 +42,12 @@ def name_mounts(container: Container, images: int, overrides: Mapping[str, str])
     mounted = mountinfo.read(pid)
     facts = mounts.facts_of(pid, container.saved, mounted)
     keys = mounts.external(mounted, facts, overrides)
-    _refuse_loss(pid, mounts.vanishing(mounted, keys, facts, overrides))
     unknown = [m for m in mounted if m.mountpoint in keys and m.mountpoint not in facts.binds and not mounts.is_cgroup(m)]
-    told = {mount.mountpoint: mount for mount in unknown}
-    write(images, origins(told, keys), container.root, container.bundle)
+    sources = origins({mount.mountpoint: mount for mount in unknown}, keys)
+    mounts_own.refuse(pid, mounted, keys, facts, {*sources, *overrides.values()})
+    mounts_own.refuse_nested(pid, container.cgroup.pids(), mounted)
+    write(images, sources, container.root, container.bundle)
     return mounts.strings(keys)
-
-
-def _refuse_loss(pid: int, vanishing: Sequence[MountInfo]) -> None:
-    """Empty ones are made anew from the config."""
-    full = [mount for mount in vanishing if not _is_empty(pid, mount.mountpoint)]
-    if full:
-        words = "; ".join(f"{mount.mountpoint!r}: what is in a {mount.fstype} is not kept" for mount in full)
-        raise Error(f"cannot checkpoint mounts: {words}: empty them, or name what takes their place, --ext-mount PATH=KEY")
-
-
-def _is_empty(pid: int, mountpoint: str) -> bool:
-    """Of a directory in a container whose processes stand still."""
-    from libcontainer import syscalls
-
-    root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        resolve = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS
-        found = syscalls.openat2(root, mountpoint.lstrip("/") or ".", os.O_RDONLY | os.O_DIRECTORY, resolve=resolve)
-    finally:
-        os.close(root)
-    try:
-        with os.scandir(found) as entries:
-            return all(entry.name in BORN_WITH for entry in entries)
-    finally:
-        os.close(found)
 
 
 def origins(told: Mapping[str, MountInfo], keys: Mapping[str, str]) -> dict[str, str]:

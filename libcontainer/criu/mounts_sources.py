@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from libcontainer.criu.mountinfo import below, join, relative
 from libcontainer.criu.mounts import NULL, is_name
+from libcontainer.criu.mounts_image import OVERLAY
 from libcontainer.errors import Error
 
 TYPE_CHECKING = False
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from libcontainer.mounts import Mount
 
 DEV = "/dev"
+# Options of an overlay that name directories (Documentation/filesystems/overlayfs.rst).
+_DIRECTORIES = frozenset({"lowerdir", "lowerdir+", "datadir+", "upperdir", "workdir"})
 CGROUPS = ("cgroup", "cgroup2")
 
 
@@ -92,6 +95,7 @@ def sources(
     found: dict[str, Source] = {}
     unknown: dict[str, str] = {}
     _refuse_names(mounts)
+    _refuse_overlays(mounts, host)
     for mount in mounts:
         if mount.key is None:
             continue
@@ -143,6 +147,29 @@ def _refuse_names(mounts: Sequence[ImageMount]) -> None:
     if bad:
         words = "; ".join(f"{mount.mountpoint!r}: CRIU cannot take the name {mount.key!r}" for mount in bad)
         raise Error(f"external mounts of the checkpoint: {words}")
+
+
+def _refuse_overlays(mounts: Sequence[ImageMount], host: Host) -> None:
+    """CRIU mounts an overlay of the directories of the host that the images name. Ours have none but external ones; runc's may
+    have those of the config, with the same directories."""
+    ids = {mount.id for mount in mounts}
+    given = {mount.device for mount in mounts if mount.key is not None or mount.parent not in ids}
+    bad = [m for m in mounts if m.fstype == OVERLAY and m.device not in given and not _as_configured(m, host)]
+    if bad:
+        words = ", ".join(repr(mount.mountpoint) for mount in bad)
+        raise Error(f"the checkpoint asks for overlays of directories that config.json does not name: refused for {words}")
+
+
+def _as_configured(mount: ImageMount, host: Host) -> bool:
+    own = host.file_systems.get(mount.mountpoint)
+    if own is None or own.fstype != "overlay":
+        return False
+    return _directories(mount.options.split(",")) == _directories(",".join(own.options.data).split(","))
+
+
+def _directories(words: Iterable[str]) -> dict[str, str]:
+    pairs = (word.partition("=") for word in words)
+    return {key: path for key, _, path in pairs if key in _DIRECTORIES}
 
 
 def _refuse(unknown: Mapping[str, str], hints: Mapping[str, str]) -> None:

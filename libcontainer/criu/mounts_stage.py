@@ -21,7 +21,7 @@ import stat
 
 from libcontainer import child, devices, inroot, mount_options, mounts, remote, sysnr
 from libcontainer.criu import mountinfo, mounts_sources, mounts_wide
-from libcontainer.criu.mounts import VANISHING
+from libcontainer.criu.mounts_own import VANISHING
 from libcontainer.errors import Error, describe
 from libcontainer.mount_options import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE
 from libcontainer.namespaces import CLONE_NEWNS
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from libcontainer.plan import Plan
 
 ROOT = "root"
+AT_REMOVEDIR = 0x200
 OFTEN_EMPTY = ("/mnt", "/media", "/srv", "/opt", "/home")
 _SEARCHABLE = 0o001
 # What the images say of a mount's own flags replaces all of these.
@@ -273,14 +274,10 @@ class Stage:
 
     def _open(self, source: Source) -> str | None:
         """Clone the source; what is wrong if that cannot be."""
-        if source.mount is not None and source.mount.source_in_root is not None:
-            return None
-        return self._try(source)
+        return None if _comes_late(source) else self._try(source)
 
     def _open_in_root(self, source: Source) -> str | None:
-        if source.key in self._fds or source.mount is None or source.mount.source_in_root is None:
-            return None
-        return self._try(source)
+        return self._try(source) if _comes_late(source) else None
 
     def _try(self, source: Source) -> str | None:
         batch = Batch()
@@ -308,10 +305,19 @@ class Stage:
         return batch.open_tree(inner, "", OPEN_TREE_CLONE | AT_EMPTY_PATH)
 
     def _new_file_system(self, batch: Batch, mount: Mount) -> int:
-        """Of a kind that CRIU does not mount; its root is the container's, as it would be if the container had mounted it."""
-        detached = mounts.detached_new(batch, mount, mounts.labelled(self._plan, mount))
+        """Of a kind that CRIU does not mount; its root is the container's, as it would be if the container had mounted it.
+
+        By mount(2), in which a list of lower directories may be long, and so on the stage first.
+        """
+        path = f"{self.place}/new"
+        data = ",".join(mounts.labelled(self._plan, mount))
+        batch.call("mkdirat", sysnr.MKDIRAT, AT_FDCWD, path, 0o755, path=path)
+        batch.mount(mount.source or mount.fstype, path, mount.fstype, mount.options.flags, data, path=mount.destination)
         if self._plan.userns and mount.fstype in VANISHING:
-            batch.call("fchownat", sysnr.FCHOWNAT, detached, "", *self._plan.host_root(), AT_EMPTY_PATH, path=mount.destination)
+            batch.call("fchownat", sysnr.FCHOWNAT, AT_FDCWD, path, *self._plan.host_root(), 0, path=mount.destination)
+        detached = batch.open_tree(AT_FDCWD, path, OPEN_TREE_CLONE)
+        batch.call("umount2", sysnr.UMOUNT2, path, MNT_DETACH)
+        batch.call("unlinkat", sysnr.UNLINKAT, AT_FDCWD, path, AT_REMOVEDIR)
         return detached
 
     def _new_dev(self, batch: Batch) -> int:
@@ -320,7 +326,7 @@ class Stage:
         mount = next(mount for mount in plan.mounts if mount.target == "dev")
         uid, gid = plan.host_root()
         owner = [f"uid={uid}", f"gid={gid}"]
-        detached = mounts.detached_new(batch, mount, [*owner, *mounts.labelled(plan, mount)])
+        detached = mounts.detached_tmpfs(batch, mount, [*owner, *mounts.labelled(plan, mount)])
         devices.fill(batch, detached, plan, uid=uid, gid=gid)
         return detached
 
@@ -425,6 +431,11 @@ def _by_master(images: Sequence[ImageMount]) -> dict[int, list[ImageMount]]:
         if mount.key is not None:
             found.setdefault(mount.master, []).append(mount)
     return found
+
+
+def _comes_late(source: Source) -> bool:
+    """It is opened when the rootfs and the stage are there."""
+    return source.new is not None or (source.mount is not None and source.mount.source_in_root is not None)
 
 
 def _mountpoint_of(path: str, mounts: Mapping[str, object]) -> str:

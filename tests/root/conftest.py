@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
 CGROUPS = Path("/sys/fs/cgroup")
 TOP = Path(__file__).parent.parent.parent
+CAP_SYS_RESOURCE = 24
 Spec = dict[str, Any]
+
+
+def may(capability: int) -> bool:
+    """Whether this process has a capability."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff:"))
+    return bool(int(line.split()[1], 16) & 1 << capability)
 
 
 class Runtime:

@@ -47,7 +47,7 @@ def children() -> str:
 def mounts(directory: Path) -> list[str]:
     """Ours, and those that CRIU makes for itself; others come and go."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return [line for line in lines if str(directory) in line or "criu" in line]
+    return [line for line in lines if str(directory) in line or "/.criu." in line]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from libcontainer.criu.features import has_large_pipes
-from tests.root.conftest import criu, wait_until
+from tests.root.conftest import CAP_SYS_RESOURCE, criu, may, wait_until
 from tests.root.criu_case import CONNECTED, Case, allow_network, case, free_port, freezer, listening
 from tests.root.laboratory import MAPPED
 
@@ -315,7 +315,7 @@ def soft_dirty() -> bool:
 
 def test_processes_of_other_users_need_a_capability(case: Case) -> None:
     """prlimit(2) of a process with other ids."""
-    if has_large_pipes():
+    if may(CAP_SYS_RESOURCE):
         pytest.skip("we have CAP_SYS_RESOURCE")
     case.bundle.spec["process"]["user"] = {"uid": 1000, "gid": 1000}
     case.sh("")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from libcontainer import cgroups
-from tests.root.conftest import Sandbox, wait_until
+from tests.root.conftest import CAP_SYS_RESOURCE, Sandbox, may, wait_until
 from tests.root.drivers import KINDS, Driver, made
 
 if TYPE_CHECKING:
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 MIB = 1 << 20
-CAP_SYS_RESOURCE = 24
-
-
-def may(capability: int) -> bool:
-    """Whether this process has a capability."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff:"))
-    return bool(int(line.split()[1], 16) & 1 << capability)
-
 
 needs_sys_resource = pytest.mark.skipif(not may(CAP_SYS_RESOURCE), reason="needs CAP_SYS_RESOURCE")
 needs_apparmor = pytest.mark.skipif(not os.path.exists("/sys/kernel/security/apparmor/policy"), reason="needs AppArmor")

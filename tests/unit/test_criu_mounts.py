@@ -54,30 +54,21 @@ def test_a_bind_mount_that_nobody_has_configured_is_found() -> None:
     assert choose("120 100 8:1 /srv/data /data rw - ext4 /dev/sda1 rw\n") == {"/data": "/data"}
 
 
-@pytest.mark.parametrize(
-    ("fstype", "device", "overrides", "lost"),
-    [
-        *(("ramfs", "0:70", {}, True), ("hugetlbfs", "0:70", {}, True), ("bpf", "0:70", {}, True)),
-        ("ramfs", "0:40", {}, False),  # the host's
-        ("ramfs", "0:70", {"/x": "other"}, False),  # somebody sees to it
-        *(("ext4", "8:2", {}, False), ("tmpfs", "0:70", {}, False)),
-    ],
-)
-def test_what_would_be_lost(fstype: str, device: str, overrides: dict[str, str], lost: bool) -> None:
-    mounted = mountinfo.parse(f"{DEFAULT}120 100 {device} / /x rw - {fstype} none rw\n")
-    facts = mounts.Facts(namespaces=OWN | {"cgroup"}, host=mountinfo.parse(HOST))
-    keys = mounts.external(mounted, facts, overrides)
-    found = [mount.mountpoint for mount in mounts.vanishing(mounted, keys, facts, overrides)]
-    assert found == (["/x"] if lost else [])
+OVERLAY_ROOT = "100 50 0:60 / / rw - overlay overlay rw,lowerdir=/l\n" + DEFAULT.partition("\n")[2]
 
 
-@pytest.mark.parametrize(
-    ("fstype", "strange"),
-    [("ramfs", True), ("ext4", True), ("nfs", True), ("proc", False), ("tmpfs", False), ("cgroup2", False)],
-)
-def test_what_restore_may_mount_in_criu_s_place(fstype: str, strange: bool) -> None:
-    """A proc or sysfs that is mounted on the host would be the host's."""
-    assert mounts.is_strange(fstype) == strange
+def test_a_bind_mount_of_an_overlay_that_is_the_root_is_the_containers_own() -> None:
+    """Whole or in part, also if the host has it mounted."""
+    text = f"{OVERLAY_ROOT}120 100 0:60 / /whole rw - overlay overlay rw,lowerdir=/l\n"
+    text += "121 100 0:60 /a /part rw - overlay overlay rw,lowerdir=/l\n"
+    host = mountinfo.parse(f"{HOST}9 1 0:60 / /srv/merged rw - overlay overlay rw,lowerdir=/l\n")
+    facts = mounts.Facts(namespaces=OWN | {"cgroup"}, host=host)
+    assert mounts.external(mountinfo.parse(text), facts, {}) == {}
+
+
+def test_any_other_overlay_is_external() -> None:
+    """CRIU could mount it, of whatever the host has at the same paths."""
+    assert choose("120 100 0:70 / /x rw - overlay overlay rw,lowerdir=/etc\n") == {"/x": "/x"}
 
 
 def test_a_directory_of_the_rootfs_mounted_elsewhere_in_it_is_the_containers_own() -> None:

@@ -94,6 +94,36 @@ def test_a_name_that_criu_would_read_as_another_is_refused(key: str) -> None:
         find(image("/x", key), host=Host(binds={"/data": bind("/data", "/srv/data", "rbind")}))
 
 
+def overlay(mountpoint: str, options: str, *, device: int = 9, parent: int = 1) -> ImageMount:
+    fields: dict[int, int | bytes] = {1: 17, 2: 50, 3: device, 4: parent, 5: 0, 6: b"/"}
+    return ImageMount(fields | {7: mountpoint.encode(), 9: options.encode()})
+
+
+ROOT = image("/", None)
+OPTIONS = ["lowerdir=/a:/b", "upperdir=/u", "workdir=/w", "metacopy=on"]
+CONFIGURED = Mount({"destination": "/x", "type": "overlay", "source": "o", "options": OPTIONS}, "/b", "/b/rootfs")
+
+
+@pytest.mark.parametrize(
+    ("mount", "refused"),
+    [
+        (overlay("/x", "lowerdir=/a:/b,upperdir=/u,workdir=/w,redirect_dir=on"), False),  # as runc dumps it
+        (overlay("/x", "lowerdir=/etc,upperdir=/u,workdir=/w"), True),
+        (overlay("/x", "lowerdir=/a:/b"), True),
+        (overlay("/y", "lowerdir=/a:/b,upperdir=/u,workdir=/w"), True),
+        (overlay("/y", "lowerdir=/a", device=0), False),  # a bind mount of the root
+        (overlay("/", "lowerdir=/a", parent=0), False),  # the root itself
+    ],
+)
+def test_overlays_are_those_of_the_config(mount: ImageMount, refused: bool) -> None:
+    host = Host(binds={}, file_systems={"/x": CONFIGURED})
+    if not refused:
+        find(ROOT, mount, host=host)
+        return
+    with pytest.raises(Error, match="overlays of directories that config.json does not name: refused for '/[xy]'"):
+        find(ROOT, mount, host=host)
+
+
 def test_all_that_is_unknown_is_told_with_what_it_was() -> None:
     noted = Sidecar({"/a": "/srv/a"}, trusted=False)
     with pytest.raises(Error, match=r"'/a': .*--ext-mount /a=/srv/a; '/b': .*--ext-mount /b=PATH"):
