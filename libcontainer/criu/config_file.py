@@ -21,6 +21,11 @@ def of(annotations: Mapping[str, str]) -> str | None:
     return annotations.get(ANNOTATION, DEFAULT) or None
 
 
+def exists(path: str | None) -> bool:
+    """Whether CRIU has one to read."""
+    return path is not None and os.path.exists(path)
+
+
 def with_address(base: str | None, address: str) -> int:
     """A memory file with the line for the address and then the content of `base`, which overrides it."""
     fd = os.memfd_create("criu.conf")

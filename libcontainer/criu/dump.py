@@ -83,12 +83,18 @@ class Dump:
         self._version = features.check_version(self.session)
         kind = self._kind()
         if self._options.lazy_pages:
+            self._require_server()
             features.require_feature(self.session, "lazy_pages")
             features.require_large_pipes()
         request = self._request(kind)
         wanted = PRE_DUMP if self._options.pre_dump else DUMP
         self._progress.begin(wanted, Images(self._images, new=True), self._to_write)
         self.session.request(kind, request, self._notified)
+
+    def _require_server(self) -> None:
+        """CRIU would serve the memory at any port, which nobody knows, for as long as it takes."""
+        if self._options.page_server is None and not config_file.exists(config_file.of(self._container.annotations)):
+            raise Error("--lazy-pages needs --page-server ADDRESS:PORT, where the other host gets the memory")
 
     def _request(self, kind: int) -> Message:
         request = dump_request.build(

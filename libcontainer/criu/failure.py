@@ -64,6 +64,7 @@ CAUSES = (
         ("can't write lsm profile",),
         "the processes may not be under their AppArmor profile or SELinux label here: load it, or use --lsm-profile",
     ),
+    (("Can't connect to server",), "no page server answers there: start it first, criu page-server --port PORT"),
     (("Connected TCP socket",), "the container has established TCP connections: use --tcp-established or --tcp-close"),
     (("In-flight",), "the container has connections that are being made: use --tcp-skip-in-flight"),
     (("Some file locks are hold", "file locks are hold"), "the container holds file locks: use --file-locks"),

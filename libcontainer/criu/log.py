@@ -25,6 +25,8 @@ HARMLESS = (
     "Error opening file /dev/kfd",
     "Unable to detect vDSO",
 )
+# Errors that are not marked as such.
+UNMARKED = ("Can't connect to server",)
 # Somebody else's failure, told again by who had to give up.
 CONSEQUENCES = (
     "Dumping FAILED",
@@ -38,6 +40,7 @@ CONSEQUENCES = (
     "exited, status=",
     "Can't dump core with parasite",
     "cgroupd: recv req error",
+    "Unable to detach from",
 )
 LARGEST = 1 << 24  # of a log that is looked at
 CONTEXT = 5  # lines before an error that are quoted with it
@@ -70,7 +73,8 @@ def errors(lines: Iterable[str]) -> list[Line]:
 
 
 def _is_error(text: str) -> bool:
-    return "Error (" in text and not any(words in text for words in HARMLESS)
+    marked = "Error (" in text or any(words in text for words in UNMARKED)
+    return marked and not any(words in text for words in HARMLESS)
 
 
 def relevant(lines: Iterable[str]) -> str | None:
@@ -80,9 +84,9 @@ def relevant(lines: Iterable[str]) -> str | None:
 
 
 def message(text: str) -> str:
-    """What follows "Error (file.c:12): "."""
-    rest = text.partition("Error (")[2].partition("): ")[2]
-    return rest.strip()
+    """What follows "Error (file.c:12): ", or the time."""
+    before, marked, rest = text.partition("Error (")
+    return rest.partition("): ")[2].strip() if marked else before.partition(") ")[2].strip()
 
 
 def quote(lines: list[str]) -> list[str]:

@@ -37,6 +37,8 @@ class Maker:
         container = container_of(self.process, self.directory, **(config or {}))
         container.log = lambda level, message, **_fields: self.log.append((level, message))
         options = {"image_path": str(self.directory / "images"), "leave_running": True, **options}
+        if options.get("lazy_pages"):
+            options.setdefault("page_server", ("127.0.0.1", 1))
         container.checkpoint(CheckpointOptions(**options))
         kinds = (messages.DUMP, messages.PRE_DUMP, messages.SINGLE_PRE_DUMP)
         found: dict[str, Any] = next(packet["opts"] for packet in self.fake.packets if packet["type"] in kinds)
@@ -200,6 +202,13 @@ def test_pipes_that_are_too_small_for_lazy_pages_are_said_so(make: Maker, monkey
     make.checkpoint()
     with pytest.raises(Unsupported, match=r"give it CAP_SYS_RESOURCE, or raise sysctl fs.pipe-max-size to 4194304$"):
         make.checkpoint(lazy_pages=True)
+
+
+def test_lazy_pages_are_served_at_a_port_that_somebody_knows(make: Maker, tmp_path: Path) -> None:
+    with pytest.raises(Error, match="--lazy-pages needs --page-server ADDRESS:PORT"):
+        make.checkpoint({"labels": [f"org.criu.config={tmp_path}/none"]}, lazy_pages=True, page_server=None)
+    (tmp_path / "criu.conf").touch()
+    make.checkpoint({"labels": [f"org.criu.config={tmp_path}/criu.conf"]}, lazy_pages=True, page_server=None)
 
 
 def test_a_large_pipe_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ def told(line: str, **how: object) -> str:
         ("Can't find pagemap at /proc/7/pagemap", "soft-dirty"),
         ("pagemap-cache: Unable to grow page pipe", "fs.pipe-max-size"),
         ("Can't get rlimit for 7: Operation not permitted", "CAP_SYS_RESOURCE"),
+        ("Can't connect to server 127.0.0.1:9", "criu page-server"),
         ("tty: No task found with sid 0", "--shell-job"),
         ("Can't fork for 3849: File exists", "wait for its parent to reap it"),
         ("Can't fork for 2: Resource temporarily unavailable", "linux.resources.pids.limit"),
@@ -74,6 +75,19 @@ def test_the_cgroup_daemon_s_end_is_not_the_cause() -> None:
     """It says so after every restore that fails."""
     lines = ["Error (criu/cgroup.c:2055): cg: cgroupd: recv req error: No such file", "Error (criu/x.c:1): x: the cause"]
     assert log.relevant(lines) == "x: the cause"
+
+
+def test_a_page_server_that_is_not_there() -> None:
+    """CRIU does not call that an error, and then cannot let go of what it has not seized."""
+    lines = f"""{HARMLESS}
+(00.072884) Connecting to server 127.0.0.1:9
+(00.072977) Can't connect to server 127.0.0.1:9
+(00.073006) Error (compel/src/lib/infect.c:417): Unable to detach from 7485: No such process
+{CONSEQUENCES}""".splitlines()
+    error = CriuFailed(messages.DUMP, exit_code=1)
+    error.add_log("/w/dump.log", lines)
+    assert "no page server answers there" in str(error)
+    assert "Can't connect to server 127.0.0.1:9" in str(error)
 
 
 def test_an_unknown_error_is_quoted_as_it_is() -> None:
