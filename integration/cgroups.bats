@@ -124,7 +124,7 @@ saved_path() { # of a controller, as state.json has it
 	needs_controller memory
 	limit '{"memory": {"limit": 4096}}'
 	run_pyrunc -1 run "$CT"
-	expect 'memory'
+	expect 'OOM-killed'
 	refute Traceback
 	nothing_left "$CT"
 }

@@ -98,7 +98,7 @@ setup() {
 
 @test "log: a descriptor of ours is not passed on as preserved" {
 	run_pyrunc -1 --log "$LOG" run --preserve-fds 1 "$CT"
-	expect 'unable to stat preserved-fd 3 (of 1)'
+	expect 'unable to stat preserved-fd 0 (of 1)'
 }
 
 @test "log: the log file is not open inside" {

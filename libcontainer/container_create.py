@@ -212,7 +212,10 @@ class Making(Events):
         except InitError as err:
             if self.cgroup.oom_kills():
                 raise Error("container init was OOM-killed (memory limit too low?)") from None
-            raise Error("unable to start container process") from err
+            # systemd removes the cgroup of who is dead, and the kernel's count with it
+            unknown = self.options.systemd_cgroup and not self.cgroup.exists()
+            hint = " (possibly OOM-killed)" if unknown else ""
+            raise Error(f"unable to start container process{hint}") from err
         except HookError as err:
             raise HookError("unable to start container process: error during container init") from err
         except (Error, OSError) as err:
