@@ -51,12 +51,12 @@ load helpers
 }
 
 @test "state: an init that is a zombie is stopped" {
-	# The sleeping parent does not reap its orphaned child.
+	# Orphans are given to a parent that does not reap them: PR_SET_CHILD_SUBREAPER
 	script 'until [ -e /tmp/go ]; do sleep 0.05; done'
-	(
-		"$PYRUNC" --root "$ROOT" run -d --pid-file pid "$CT" </dev/null >/dev/null 2>&1 3>&-
-		exec sleep 100 3>&-
-	) &
+	python3 -c 'import ctypes, subprocess, sys, time
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+subprocess.run(sys.argv[1:])
+time.sleep(100)' "$PYRUNC" --root "$ROOT" "${FLAGS[@]}" run -d --pid-file pid "$CT" </dev/null >/dev/null 2>&1 3>&- &
 	local keeper=$!
 	wait_for_state "$CT" running
 	touch rootfs/tmp/go

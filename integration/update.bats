@@ -14,7 +14,10 @@ memory_is() { # memory_is BYTES
 }
 
 quota_is() { # quota_is QUOTA PERIOD
-	kernel_has cpu cpu.cfs_quota_us "$1" cpu.max "${1/#-1/max} $2"
+	local quota=$1
+	# systemd has whole per cents of a cpu, and rounds up
+	[[ $DRIVER != systemd || $quota -lt 0 ]] || quota=$(((quota * 100 + $2 - 1) / $2 * $2 / 100))
+	kernel_has cpu cpu.cfs_quota_us "$quota" cpu.max "${quota/#-1/max} $2"
 	kernel_has cpu cpu.cfs_period_us "$2" - -
 }
 
