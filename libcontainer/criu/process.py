@@ -18,8 +18,8 @@ from libcontainer.state import process_start_time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Sequence
-    from typing import Self
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Self
 else:
     import _signal
 
@@ -48,7 +48,7 @@ def find(name: str = "criu") -> str | None:
 class Criu:
     """A running `criu swrk`; `channel` is our end of its socket."""
 
-    __slots__ = ("_errors", "_status", "channel", "pid", "pidfd")
+    __slots__ = ("_errors", "_leads", "_status", "channel", "pid", "pidfd")
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Criu:
         path = find()
         if path is None:
             raise Unsupported(MISSING)
+        self._leads = stdio is None  # a shell job gets our group from it
         self._status: os.waitid_result | None = None
         self.channel, peer = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self._errors = os.memfd_create("criu's stderr")
@@ -70,7 +71,7 @@ class Criu:
             streams = stdio or (null, self._errors, self._errors)
 
             def spawn() -> int:
-                return _spawn(path, peer.fileno(), streams, pass_fds)
+                return _spawn(path, peer.fileno(), streams, pass_fds, {"setpgroup": 0} if self._leads else {})
 
             self.pid = spawn() if mount_namespace is None else in_mount_namespace(mount_namespace, spawn)
             self.pidfd = os.pidfd_open(self.pid)
@@ -97,9 +98,15 @@ class Criu:
         os.close(self._errors)
 
     def kill(self) -> None:
-        """Tasks that it had seized go on: the kernel detaches a tracer that ends, and the parasite cures itself."""
+        """Tasks that it had seized go on: the kernel detaches a tracer that ends, and the parasite cures itself.
+
+        Its helpers end too: an iptables that it waited for would lock the container's network when nobody unlocks it any more.
+        """
         try:
-            _signal.pidfd_send_signal(self.pidfd, SIGKILL)
+            if self._leads:
+                os.killpg(self.pid, SIGKILL)
+            else:
+                _signal.pidfd_send_signal(self.pidfd, SIGKILL)
         except ProcessLookupError:
             pass
         self.wait(None)
@@ -139,7 +146,9 @@ class Criu:
         return found
 
 
-def _spawn(path: str, channel: int, streams: Sequence[int], pass_fds: Sequence[int]) -> int:
+def _spawn(
+    path: str, channel: int, streams: Sequence[int], pass_fds: Sequence[int], attributes: Mapping[str, Any]
+) -> int:
     """posix_spawn(3): dup2 of a descriptor to itself clears close-on-exec there."""
     high = _above(streams)
     wanted = {channel, *pass_fds}
@@ -155,6 +164,7 @@ def _spawn(path: str, channel: int, streams: Sequence[int], pass_fds: Sequence[i
             file_actions=actions,
             setsigmask=(),
             setsigdef=_signal.valid_signals(),
+            **attributes,
         )
     except OSError as err:
         raise SyscallError("fork/exec", err.errno or 0, path) from None

@@ -13,6 +13,7 @@ from libcontainer.criu.failure import CriuFailed
 from libcontainer.criu.process import Criu, find
 from libcontainer.criu.rpc import Notification, Session
 from libcontainer.errors import Unsupported
+from tests.root.conftest import wait_until
 from tests.root.laboratory import Snapshot
 from tests.unit.criu import FakeCriu, fake
 
@@ -113,6 +114,17 @@ def test_each_end_is_one_sentence(fake: FakeCriu, script: dict[str, object], wor
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("criu failed: type DUMP errno ")
     before.assert_unchanged()
+
+
+def test_what_criu_waits_for_is_killed_with_it(fake: FakeCriu, tmp_path: Path) -> None:
+    """Such as an iptables that does not get its lock: afterwards it would close a network that nobody opens any more."""
+    program = tmp_path / "fake/criu"
+    program.write_text(program.read_text().replace("PYTHONPATH", f"sleep 1000 & echo $! > {tmp_path}/pid\nPYTHONPATH", 1))
+    fake.says(end="hang")
+    with pytest.raises(CriuFailed, match="did nothing for 2 seconds and was killed"):
+        ask()
+    helper = int((tmp_path / "pid").read_text())
+    wait_until(lambda: not Path(f"/proc/{helper}").exists() or " Z " in Path(f"/proc/{helper}/stat").read_text())
 
 
 def test_criu_may_end_as_it_likes_after_a_pre_dump(fake: FakeCriu) -> None:
