@@ -4,6 +4,8 @@ Times are milliseconds of the whole command from spawn to exit (measure.c), medi
 take turns. "CRIU" is the part of it from CRIU's first to its last log line; its start before that is the first row. "frozen"
 is what CRIU says the processes stood still. What a runtime adds is the rest. Pre-dump needs a kernel with soft-dirty; what
 fails is named below the table.
+
+    checkpoint.py --downtime    instead, how long a program stands still while its container moves: downtime.py
 """
 
 from __future__ import annotations
@@ -26,14 +28,16 @@ HERE = Path(__file__).resolve().parent
 TOP = HERE.parent
 sys.path[:0] = [str(HERE), str(TOP)]
 
+import downtime  # noqa: E402
 from bench import BUILD, Row, Runtime, Table, make_rootfs, write_spec  # noqa: E402
 
-from libcontainer.criu import stats  # noqa: E402
+from libcontainer.criu import features, stats  # noqa: E402
 
 PYTHON = "/usr/bin/python3"
 ROWS = ("total", "CRIU", "frozen")
 HOLD = "import os, time; held = os.urandom(1 << 20) * {}; open('/ready', 'w'); time.sleep(1000)"
-FORK = "for i in $(seq {}); do sleep 1000 & done; : >/ready; wait"
+# Not sleep, nor the shell's wait: CRIU stops processes, which ends their nanosleep(2) and sigsuspend(2).
+FORK = "for i in $(seq {}); do tail -f /dev/null & done; : >/ready; exec tail -f /dev/null"
 
 
 class Case:
@@ -56,7 +60,8 @@ def make_bundle(directory: Path, pyrunc: str, case: Case) -> Path:
     """What `pyrunc spec` writes, with this machine's /usr for Python."""
     bundle = directory / case.name.replace(" ", "-")
     make_rootfs(bundle / "rootfs")
-    (bundle / "rootfs/bin/seq").symlink_to("busybox")
+    for name in ("seq", "tail"):
+        (bundle / "rootfs/bin" / name).symlink_to("busybox")
     subprocess.run([pyrunc, "spec", "--bundle", bundle], check=True)
     spec = json.loads((bundle / "config.json").read_text())
     spec["ociVersion"] = "1.0.2"
@@ -65,7 +70,8 @@ def make_bundle(directory: Path, pyrunc: str, case: Case) -> Path:
     for name in ("usr", "lib", "lib64"):
         (bundle / "rootfs" / name).mkdir()
         source = os.path.realpath(f"/{name}")  # runc hands the path to CRIU as it is, which mounts no symlink
-        spec["mounts"].append({"destination": f"/{name}", "type": "bind", "source": source, "options": ["rbind", "ro"]})
+        options = ["bind", "ro", "rprivate"]  # runc knows nothing of mounts below, nor of propagation
+        spec["mounts"].append({"destination": f"/{name}", "type": "bind", "source": source, "options": options})
     write_spec(bundle, spec)
     return bundle
 
@@ -185,6 +191,24 @@ def bench(runtimes: list[Runtime], all_cases: list[Case], work: Path, rounds: in
     return table
 
 
+def bench_downtime(
+    runtimes: list[Runtime], mebibytes: int, pages: int, work: Path, rounds: int, say: Callable[[str], None]
+) -> Table:
+    """Of those that know lazy pages (crun does not), the ways that this machine can."""
+    program = downtime.PROGRAM.format(mebibytes=mebibytes, pages=pages)
+    case = Case(f"{mebibytes} MiB", [PYTHON, "-IS", "-c", program])
+    bundle = make_bundle(work, runtimes[0].argv[0], case)
+    ways = list(downtime.WAYS)
+    if not soft_dirty():
+        say("no soft-dirty: without pre-dump")
+        ways = [way for way in ways if "pre-dump" not in way]
+    if not features.has_large_pipes():  # of pyrunc it is an error, runc hangs
+        say("no CAP_SYS_RESOURCE, and sysctl fs.pipe-max-size below 4 MiB: without lazy pages")
+        ways = [way for way in ways if "lazy" not in way]
+    able = [runtime for runtime in runtimes if runtime.name != "crun"]
+    return downtime.bench(able, bundle, case.name, ways, work, rounds, say)
+
+
 def start_of_criu(runtimes: list[Runtime], rounds: int) -> Row:
     """The same for all."""
     command = [str(BUILD / "measure"), shutil.which("criu") or "criu", "--version"]
@@ -217,15 +241,26 @@ def find_runtimes(work: Path, pyrunc: str, wanted: list[str]) -> list[Runtime]:
     return found
 
 
+def alone() -> None:
+    """Go on in a mount namespace of our own: where mounts are shared, runc's restore takes the host's below a source away."""
+    if os.readlink("/proc/self/ns/mnt") == os.environ.get("BENCH_HOST", os.readlink("/proc/self/ns/mnt")):
+        os.environ["BENCH_HOST"] = os.readlink("/proc/self/ns/mnt")
+        command = ["unshare", "--mount", "--propagation=private", sys.executable, *sys.argv]
+        os.execvp(command[0], command)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory", type=int, default=128, metavar="MIB")
     parser.add_argument("--processes", type=int, default=30)
+    parser.add_argument("--downtime", action="store_true", help="how long a program stands still when it is moved")
+    parser.add_argument("--pages", type=int, default=4, help="that it writes to in a millisecond (--downtime)")
     parser.add_argument("--pyrunc", default=str(TOP / "build/pyrunc"))
     parser.add_argument("--runtimes", nargs="*", default=["runc", "crun"])
     parser.add_argument("--format", choices=("text", "json"), default="text")
     given = parser.parse_args()
+    alone()
     criu = TOP / "build/criu/bin/criu"
     if criu.exists():
         os.environ["PATH"] = f"{criu.parent}:{os.environ['PATH']}"
@@ -238,7 +273,10 @@ def main() -> None:
     problems: list[str] = []
     try:
         runtimes = find_runtimes(work, given.pyrunc, given.runtimes)
-        table = bench(runtimes, cases(given.memory, given.processes), work, given.rounds, problems.append)
+        if given.downtime:
+            table = bench_downtime(runtimes, given.memory, given.pages, work, given.rounds, problems.append)
+        else:
+            table = bench(runtimes, cases(given.memory, given.processes), work, given.rounds, problems.append)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     if given.format == "json":

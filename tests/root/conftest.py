@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 CGROUPS = Path("/sys/fs/cgroup")
 TOP = Path(__file__).parent.parent.parent
 CAP_SYS_RESOURCE = 24
+LIMIT = max(60.0, float(os.environ.get("PYRUNC_TEST_PATIENCE", "60")))  # seconds for a command
 Spec = dict[str, Any]
 
 
@@ -71,7 +72,7 @@ class Runtime:
         own = out or self.scratch / f"out-{uuid.uuid4().hex}"
         with self.popen(*args, out=own, env=env, cwd=cwd) as process:
             try:
-                process.wait(60)
+                process.wait(LIMIT)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
