@@ -20,7 +20,7 @@ else:
     import _signal
 
 QUOTED = 3072  # bytes of each stream in an error: conmon reads 8 KiB of our stderr
-CLONE_FS, CLONE_NEWNS = 0x200, 0x20000  # linux/sched.h
+CLONE_FS, CLONE_NEWNS, CLONE_NEWNET = 0x200, 0x20000, 0x40000000  # linux/sched.h
 LONGEST_POLL = 0x7FFFFFFF
 
 
@@ -99,7 +99,12 @@ def _in_directory(cwd: str, spawn: Callable[[], int]) -> int:
 
 def in_mount_namespace(namespace: int, spawn: Callable[[], int]) -> int:
     """Call `spawn` in the mount namespace behind this descriptor: what it starts is in there."""
-    return _aside(lambda: _join(namespace), spawn)
+    return _aside(lambda: _join(namespace, CLONE_NEWNS), spawn)
+
+
+def in_network_namespace(namespace: int, action: Callable[[], int]) -> int:
+    """Call `action` in the network namespace behind this descriptor: what it starts is in there."""
+    return _aside(lambda: _join(namespace, CLONE_NEWNET), action)
 
 
 def _aside(move: Callable[[], None], spawn: Callable[[], int]) -> int:
@@ -131,12 +136,12 @@ def _aside(move: Callable[[], None], spawn: Callable[[], int]) -> int:
     return answers[0]
 
 
-def _join(namespace: int) -> None:
+def _join(namespace: int, kind: int) -> None:
     """setns(2) is in os since 3.12."""
     import ctypes
 
-    if ctypes.CDLL(None, use_errno=True).setns(namespace, CLONE_NEWNS):
-        raise SyscallError("setns", ctypes.get_errno(), "mount namespace")
+    if ctypes.CDLL(None, use_errno=True).setns(namespace, kind):
+        raise SyscallError("setns", ctypes.get_errno(), "namespace")
 
 
 def _chdir(cwd: str) -> None:

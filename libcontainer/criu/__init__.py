@@ -11,6 +11,7 @@
     mounts_peers  mounts that are shared with the host             mounts_own   those that nobody but the container has
     mounts_wide   one source for a group of slaves                 message_queues  their owner after a restore
     namespaces    joined namespaces                                freezer      what CRIU stops a container with
+    network       how CRIU holds the network still                 network_lock  and what a CRIU that was killed has left of it
     images        CRIU's image files, with pycriu's classes        inspect      what is in a directory of them (inspect_*)
     stats         CRIU's own measurements                          progress     how far a dump or a restore has come
     regular       files in a directory that nobody vouches for     chain        the directories that images build on

@@ -16,6 +16,7 @@ from libcontainer.criu import (
     images_dir,
     messages,
     mounts_sidecar,
+    network_lock,
     regular,
     stdio,
     strangers,
@@ -24,7 +25,7 @@ from libcontainer.criu.dump_request import LOG_FILE
 from libcontainer.criu.failure import CriuFailed, explain
 from libcontainer.criu.progress import DUMP, PRE_DUMP, Images, resident_bytes
 from libcontainer.criu.rpc import STALL, Session
-from libcontainer.errors import Error
+from libcontainer.errors import Error, describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +44,18 @@ MARKER = "checkpoint"  # in the container's directory while its images are all t
 class Dump:
     """One dump (or pre-dump) of a container into the directory `images`, with its log in `work`."""
 
-    __slots__ = ("_config", "_container", "_handlers", "_images", "_options", "_progress", "_version", "_work", "session")
+    __slots__ = (
+        "_config",
+        "_container",
+        "_handlers",
+        "_images",
+        "_locks",
+        "_options",
+        "_progress",
+        "_version",
+        "_work",
+        "session",
+    )
 
     def __init__(self, container: Container, wanted: CheckpointOptions, images: int, work: int, progress: Progress) -> None:
         self._container = container
@@ -53,7 +65,9 @@ class Dump:
         self._progress = progress
         self._version = 0
         self._config = -1
+        self._locks = False  # CRIU has begun to hold the network still
         self._handlers: dict[str, Callable[[Notification], None]] = {
+            "network-lock": self._locked,
             "query-ext-files": self._external_files,
             "post-dump": self._dumped,
             "status-ready": self._ready,
@@ -142,6 +156,9 @@ class Dump:
         keys = mounts_sidecar.name_mounts(container, self._images, self._options.ext_mounts)
         return [*keys, *stdio.external(descriptors)]
 
+    def _locked(self, _notification: Notification) -> None:
+        self._locks = True
+
     def _dumped(self, _notification: Notification) -> None:
         """The images are complete."""
         if self._options.keeps_running:
@@ -163,10 +180,19 @@ class Dump:
     def _take_back(self, was_frozen: bool) -> None:
         """What a CRIU that has been killed, or we, have left."""
         freezer.release(self._container.cgroup, was_frozen=was_frozen)
+        if self._locks and self.session.died:
+            self._unlock()
         try:
             os.unlink(self._marker())
         except FileNotFoundError:
             pass
+
+    def _unlock(self) -> None:
+        try:
+            init = self._container.state.init_process_pid
+            network_lock.release(init, {init, *self._container.cgroup.pids()})
+        except (Error, OSError) as err:
+            self._container.log("warning", f"the container's network may still be locked by CRIU: {describe(err)}")
 
     def _marker(self) -> str:
         return os.path.join(self._container.directory, MARKER)

@@ -129,6 +129,11 @@ class Criu:
         code = self._status.si_status
         return code if self._status.si_code == os.CLD_EXITED else -code
 
+    @property
+    def died(self) -> bool:
+        """Whether a signal ended it: what it had begun to do it could not undo."""
+        return self._status is None or self.exit_code < 0
+
     def errors(self) -> str:
         """What it has written to stderr; it ends early messages with what its buffer has left."""
         return tail(self._errors).replace("\0", "").strip()

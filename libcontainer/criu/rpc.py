@@ -79,6 +79,11 @@ class Session:
     def pid(self) -> int:
         return self._criu.pid
 
+    @property
+    def died(self) -> bool:
+        """Whether CRIU was killed, by us or others, or crashed."""
+        return self._criu.died
+
     def no_deadline(self) -> None:
         """From now on CRIU waits for others (its page server for the other host), for as long as they take."""
         self._unlimited = True

@@ -18,6 +18,37 @@ subprocess.run(["/bin/ip", "link", "set", "lo", "up"], check=True)
 s = socket.socket(); s.bind(("127.0.0.1", 4000)); s.listen()
 c = socket.create_connection(("127.0.0.1", 4000))
 """
+# What it answers to the host, by files: the host's word in /ask, its own in /answer.
+ANSWERING = """
+def serve(answer):
+    print("ready", flush=True)
+    seen = ""
+    while True:
+        try:
+            asked = open("/ask").read()
+        except OSError:
+            asked = ""
+        if asked != seen:
+            seen = asked
+            try:
+                said = answer(asked)
+            except OSError as err:
+                said = type(err).__name__
+            with open("/answer.new", "w") as f:
+                f.write(asked + ": " + said)
+            os.rename("/answer.new", "/answer")
+        time.sleep(0.05)
+"""
+ECHO = f"""
+{ANSWERING}
+{CONNECTED}
+p, _ = s.accept()
+def answer(word):
+    c.settimeout(5); p.settimeout(5)
+    c.sendall(word.encode())
+    return p.recv(99).decode() or "closed"
+serve(answer)
+"""
 
 
 class Case:
@@ -141,3 +172,11 @@ def listening(port: int) -> bool:
     wanted = f"0100007F:{port:04X}"
     lines = Path("/proc/net/tcp").read_text().splitlines()
     return any(line.split()[1] == wanted and line.split()[3] == "0A" for line in lines[1:])
+
+
+def ask(case: Case, word: str) -> str:
+    """What the program says of it now."""
+    (case.bundle.rootfs / "ask").write_text(word)
+    answer = case.bundle.rootfs / "answer"
+    wait_until(lambda: answer.exists() and answer.read_text().startswith(f"{word}: "), 10)
+    return answer.read_text().removeprefix(f"{word}: ")

@@ -21,7 +21,7 @@ import pytest
 
 from libcontainer.criu.features import has_large_pipes
 from tests.root.conftest import CAP_SYS_RESOURCE, criu, may, wait_until
-from tests.root.criu_case import CONNECTED, Case, allow_network, case, free_port, freezer, listening
+from tests.root.criu_case import CONNECTED, ECHO, Case, allow_network, ask, case, free_port, freezer, listening
 from tests.root.laboratory import MAPPED
 
 __all__ = ["case", "criu"]
@@ -382,6 +382,22 @@ def test_a_criu_that_is_killed_leaves_the_container_running(case: Case, monkeypa
     time.sleep(0.2)
     case.assert_runs()
     assert "ready" in case.runtime.ok("exec", case.name, "echo", "ready")
+
+@pytest.mark.parametrize("method", ["iptables", "nftables"])
+def test_a_criu_that_is_killed_leaves_the_network_open(case: Case, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """It had locked it: what goes on must reach others."""
+    allow_network(case)
+    case.python(ECHO)
+    wrapper = case.sandbox.directory / "bin/criu"
+    wrapper.parent.mkdir()
+    wrapper.write_text(
+        f'#!/bin/sh\n{shutil.which("criu")} "$@" & child=$!\n'
+        f"while ! [ -e {case.images}/core-1.img ]; do :; done; kill -KILL $child; wait $child; kill -KILL $$\n"
+    )
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
+    assert "CRIU crashed (signal: killed)" in case.refused("--tcp-established", "--network-lock", method)
+    assert ask(case, "after") == "after"
 
 
 def test_no_criu(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

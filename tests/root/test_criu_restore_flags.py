@@ -14,42 +14,11 @@ from typing import Self
 
 import pytest
 
-from tests.root.conftest import Runtime, criu, wait_until
-from tests.root.criu_case import CONNECTED, Case, allow_network, case
+from tests.root.conftest import Runtime, criu
+from tests.root.criu_case import ANSWERING, ECHO, Case, allow_network, ask, case
 
 __all__ = ["case", "criu"]
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("criu")]
-
-# What it answers to the host, by files: the host's word in /ask, its own in /answer.
-ANSWERING = """
-def serve(answer):
-    print("ready", flush=True)
-    seen = ""
-    while True:
-        try:
-            asked = open("/ask").read()
-        except OSError:
-            asked = ""
-        if asked != seen:
-            seen = asked
-            try:
-                said = answer(asked)
-            except OSError as err:
-                said = type(err).__name__
-            with open("/answer.new", "w") as f:
-                f.write(asked + ": " + said)
-            os.rename("/answer.new", "/answer")
-        time.sleep(0.05)
-"""
-
-
-def ask(case: Case, word: str) -> str:
-    """What the program says of it now."""
-    (case.bundle.rootfs / "ask").write_text(word)
-    answer = case.bundle.rootfs / "answer"
-    wait_until(lambda: answer.exists() and answer.read_text().startswith(f"{word}: "), 10)
-    return answer.read_text().removeprefix(f"{word}: ")
-
 
 def is_locked(path: Path) -> bool:
     with path.open() as file:
@@ -70,18 +39,6 @@ def test_file_locks(case: Case, given: bool) -> None:
     assert not is_locked(lock)
     case.restored(*(["--file-locks"] if given else []))
     assert is_locked(lock) == given
-
-
-ECHO = f"""
-{ANSWERING}
-{CONNECTED}
-p, _ = s.accept()
-def answer(word):
-    c.settimeout(5); p.settimeout(5)
-    c.sendall(word.encode())
-    return p.recv(99).decode() or "closed"
-serve(answer)
-"""
 
 
 def test_tcp_established(case: Case) -> None:
