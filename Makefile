@@ -107,7 +107,7 @@ test: test-deps  ## everything that this machine can test: lint, types, pytest, 
 	@$(MAKE) --no-print-directory all $(VENV)/done
 	@command -v criu >/dev/null || tools/criu || echo "no CRIU: the tests of checkpoint and restore are skipped"
 	@$(MAKE) --no-print-directory lint unit integration
-	@integration/vm/if-possible integration/vm/run -t 1200 integration/vm/suite ci
+	@integration/vm/if-possible integration/vm/run -t 2400 integration/vm/suite ci
 
 lint: $(VENV)/done $(GENERATED)  ## ruff and mypy --strict
 	$(VENV)/bin/ruff check .
