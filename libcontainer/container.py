@@ -279,9 +279,25 @@ class Container:
     def _release(self) -> None:
         """The signal is sent: that somebody cannot be thawed does not undo it."""
         try:
+            if self.cgroup.frozen():
+                self._kill_frozen()
             self.cgroup.release()
         except OSError as err:
             self.log("warning", f"unable to thaw the killed processes: {describe(err)}")
+
+    def _kill_frozen(self) -> None:
+        """An exec that waits in a paused container would run when it is thawed, before the end of init reaches it. Only
+        those of init's pid namespace: others may have come to share the cgroup."""
+        try:
+            namespace = os.readlink(f"/proc/{self.state.init_process_pid}/ns/pid")
+        except OSError:  # init is gone, and all with it
+            return
+        for pid in self.cgroup.pids():
+            try:
+                if os.readlink(f"/proc/{pid}/ns/pid") == namespace:
+                    os.kill(pid, SIGKILL)
+            except OSError:
+                continue
 
     def pause(self) -> None:
         """Freeze a running (or created) container; returns when every process stands."""
