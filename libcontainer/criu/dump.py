@@ -78,8 +78,6 @@ class Dump:
         was_frozen = self._container.cgroup.frozen()
         stall = STALL + self._options.timeout
         tick = self._progress.tick if self._progress.watched else None
-        images_dir.clear(self._images)
-        regular.clear(self._work, LOG_FILE, STATS_FILE)
         images_dir.admit(self._images, *images_dir.root_of(self._container.state.init_process_pid))
         try:
             with Session(pass_fds=(self._images, self._work), stall=stall, tick=tick) as self.session:
@@ -103,6 +101,8 @@ class Dump:
         request = self._request(kind)
         wanted = PRE_DUMP if self._options.pre_dump else DUMP
         self._progress.begin(wanted, Images(self._images, new=True), self._to_write)
+        images_dir.clear(self._images)
+        regular.clear(self._work, LOG_FILE, STATS_FILE)
         self.session.request(kind, request, self._notified)
 
     def _require_server(self) -> None:

@@ -52,6 +52,19 @@ def make(fake: FakeCriu, process: int, tmp_path: Path, monkeypatch: pytest.Monke
     return Maker(fake, process, tmp_path)
 
 
+def test_what_is_refused_first_leaves_an_earlier_checkpoint_as_it_is(make: Maker, tmp_path: Path) -> None:
+    """Its link to a parent, above all; a dump that is made does away with it."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/parent").symlink_to("../pre")
+    make.fake.says(features=[])
+    with pytest.raises(Unsupported):
+        make.checkpoint(pre_dump=True)
+    assert (tmp_path / "images/parent").is_symlink()
+    make.fake.says(**DUMPED)
+    make.checkpoint()
+    assert not (tmp_path / "images/parent").is_symlink()
+
+
 def test_what_is_always_sent(make: Maker) -> None:
     sent = make.checkpoint(leave_running=False)
     expected = {
