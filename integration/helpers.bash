@@ -356,7 +356,8 @@ add_mount() {
 
 # sleeper: a container that stays until it is killed.
 sleeper() {
-	script 'trap "exit 0" TERM; sleep 1000 & wait'
+	# again, as CRIU ends what a sleep and a wait are doing
+	script 'trap "exit 0" TERM; while :; do sleep 1000 & wait; done'
 }
 
 # start_sleeper [ID]: a running container.
