@@ -45,14 +45,20 @@ def warn(container: Container, lock: int, version: int) -> None:
 
 
 def has_tcp_sockets(pid: int) -> bool:
-    """Whether there is one, listening or connected, in the network namespace of the process."""
-    return any(_entries(f"/proc/{pid}/net/{table}") for table in ("tcp", "tcp6"))
+    """Whether there is one, listening or connected, in the network namespace of the process.
+
+    The kernel counts them; to list them it walks through tables of all sockets there could be, which takes milliseconds.
+    """
+    return any(_counts(f"/proc/{pid}/net/{table}") for table in ("sockstat", "sockstat6"))
 
 
-def _entries(path: str) -> bool:
+def _counts(path: str) -> bool:
+    """Whether its line for TCP, "TCP: inuse 2 orphan 0 tw 1 ...", has sockets that are in use, or that wait for their end."""
     try:
-        with open(path, "rb") as file:
-            next(file)  # the header
-            return next(file, None) is not None
-    except (FileNotFoundError, StopIteration):
+        with open(path, encoding="ascii") as file:
+            lines = [line.split() for line in file]
+    except FileNotFoundError:  # no IPv6
         return False
+    words = next((words for words in lines if words[0] in ("TCP:", "TCP6:")), [])
+    known = dict(zip(words[1::2], words[2::2], strict=False))
+    return any(int(known.get(name, "0")) for name in ("inuse", "tw"))

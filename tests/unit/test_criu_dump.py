@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +341,37 @@ def test_a_lock_that_stays_is_warned_of(make: Maker, version: list[int], lock: s
     make.fake.says(version=version, **DUMPED)
     make.checkpoint({"namespaces": [{"type": "NEWNET", "path": path}]}, network_lock=lock)
     assert any("locked with nft" in text for level, text in make.log if level == "warning") == warned
+
+
+@pytest.mark.parametrize(
+    ("four", "six", "expected"),
+    [
+        ("TCP: inuse 0 orphan 0 tw 0 alloc 7 mem 1\nUDP: inuse 3 mem 0", "TCP6: inuse 0\nUDP6: inuse 1", False),
+        ("TCP: inuse 1 orphan 0 tw 0 alloc 7 mem 1", "TCP6: inuse 0", True),
+        ("TCP: inuse 0 orphan 0 tw 1 alloc 7 mem 1", "TCP6: inuse 0", True),
+        ("TCP: inuse 0 orphan 0 tw 0 alloc 7 mem 1", "TCP6: inuse 2", True),
+        ("TCP: inuse 0 orphan 0 tw 0 alloc 7 mem 1", None, False),
+    ],
+)
+def test_tcp_sockets_are_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, four: str, six: str | None, expected: bool
+) -> None:
+    (tmp_path / "sockstat").write_text(f"sockets: used 9\n{four}\n")
+    if six is not None:
+        (tmp_path / "sockstat6").write_text(f"{six}\n")
+    counts = network._counts
+    monkeypatch.setattr(network, "_counts", lambda path: counts(str(tmp_path / Path(path).name)))
+    assert network.has_tcp_sockets(1) == expected
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_a_socket_that_listens_is_one(family: int) -> None:
+    if family == socket.AF_INET6 and not os.path.exists("/proc/self/net/if_inet6"):
+        pytest.skip("no IPv6")
+    with socket.socket(family) as listener:
+        listener.bind(("localhost", 0) if family == socket.AF_INET else ("::", 0))
+        listener.listen()
+        assert network.has_tcp_sockets(os.getpid())
 
 
 def test_descriptors_are_written_as_runc_writes_them(make: Maker) -> None:
