@@ -12,7 +12,7 @@ setup() {
 }
 
 running() { # with the null device as its stdio
-	"$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >/dev/null 2>&1
+	pyrunc run -d "$CT" </dev/null >/dev/null 2>&1
 }
 
 @test "checkpoint: the container ends, its images stay" {

@@ -27,7 +27,7 @@ teardown() {
 
 started() {
 	sleeper
-	"$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >/dev/null 2>&1
+	pyrunc run -d "$CT" </dev/null >/dev/null 2>&1
 }
 
 dumped() { # dumped [CHECKPOINT-ARGS]
@@ -36,7 +36,7 @@ dumped() { # dumped [CHECKPOINT-ARGS]
 
 restored() { # restored [RESTORE-ARGS]
 	status=0
-	output="$("$PYRUNC" --root "$ROOT" restore -d --image-path "$IMAGES" "$@" "$CT" </dev/null 2>&1 >/dev/null)" || status=$?
+	output="$(pyrunc restore -d --image-path "$IMAGES" "$@" "$CT" </dev/null 2>&1 >/dev/null)" || status=$?
 	printf 'restore: status %d, output: %s\n' "$status" "$output"
 	[[ $status -eq 0 ]]
 }
@@ -260,7 +260,7 @@ of the host"
 		'unshare -m sh -c "mount -t overlay -o lowerdir=/etc:/tmp none /mnt; touch /made; while :; do sleep 0.1; done" &'; do
 		script "$how
 			touch /made; while :; do sleep 0.1; done"
-		"$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >/dev/null 2>&1
+		pyrunc run -d "$CT" </dev/null >/dev/null 2>&1
 		wait_for test -e rootfs/made
 		sleep 0.3
 		run_pyrunc -1 checkpoint --image-path "$IMAGES" "$CT"

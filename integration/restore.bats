@@ -22,7 +22,7 @@ ready() { # what runs has counted, or says so
 
 # dumped [CHECKPOINT-ARGS]: the images of $CT, which is gone.
 dumped() {
-	"$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >/dev/null 2>&1
+	pyrunc run -d "$CT" </dev/null >/dev/null 2>&1
 	wait_for ready
 	run_pyrunc -0 checkpoint --image-path "$IMAGES" "$@" "$CT"
 	nothing_left "$CT"
@@ -30,7 +30,7 @@ dumped() {
 
 restored() { # restored [RESTORE-ARGS]: detached; its descriptors are the null device as those of dumped() were
 	status=0
-	output="$("$PYRUNC" --root "$ROOT" restore -d --image-path "$IMAGES" "$@" "$CT" </dev/null 2>&1 >/dev/null)" || status=$?
+	output="$(pyrunc restore -d --image-path "$IMAGES" "$@" "$CT" </dev/null 2>&1 >/dev/null)" || status=$?
 	printf 'restore: status %d, output: %s\n' "$status" "$output"
 	[[ $status -eq 0 ]]
 }
@@ -86,13 +86,16 @@ inside() { # inside COMMAND...: its output
 @test "restore: the foreground has the process's input, output and status" {
 	script 'echo before; read line; echo "after: $line"; exit 7'
 	mkfifo in
-	"$PYRUNC" --root "$ROOT" run "$CT" <in >out1 2>&1 3>&- &
+	pyrunc run "$CT" <in >out1 2>&1 3>&- &
 	exec 7>in
 	wait_for grep -q before out1
 	run_pyrunc -0 checkpoint --image-path "$IMAGES" "$CT"
 	exec 7>&-
 	wait
-	run_command -7 sh -c 'echo typed | "$0" --root "$1" restore --image-path "$2" "$3"' "$PYRUNC" "$ROOT" "$IMAGES" "$CT"
+	typed() {
+		echo typed | pyrunc restore --image-path "$IMAGES" "$CT"
+	}
+	run_command -7 typed
 	expect_only "after: typed"
 	nothing_left "$CT"
 }
@@ -100,10 +103,10 @@ inside() { # inside COMMAND...: its output
 @test "restore: output that goes to a file goes on in another" {
 	# shellcheck disable=SC2016
 	script 'i=0; while :; do i=$((i + 1)); echo "line $i"; sleep 0.1; done'
-	"$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >first 2>&1
+	pyrunc run -d "$CT" </dev/null >first 2>&1
 	wait_for grep -q 'line 3' first
 	run_pyrunc -0 checkpoint --image-path "$IMAGES" "$CT"
-	"$PYRUNC" --root "$ROOT" restore -d --image-path "$IMAGES" "$CT" </dev/null >second 2>&1
+	pyrunc restore -d --image-path "$IMAGES" "$CT" </dev/null >second 2>&1
 	wait_for grep -q 'line' second
 	run_pyrunc -0 delete -f "$CT"
 	[[ $(grep -o '[0-9]*' second | head -n 1) -eq $(($(tail -n 1 first | grep -o '[0-9]*') + 1)) ]]
@@ -137,7 +140,7 @@ inside() { # inside COMMAND...: its output
 	wait_for grep -q 'tick 3' tty.out
 	run_pyrunc -0 checkpoint --image-path "$IMAGES" "$CT"
 	status=0
-	output="$(python3 "$LIB/interminal.py" 33 77 "$PYRUNC" --root "$ROOT" restore --image-path "$IMAGES" "$CT" </dev/null 2>&1 3>&-)" ||
+	output="$(python3 "$LIB/interminal.py" 33 77 "$PYRUNC" --root "$ROOT" "${FLAGS[@]}" restore --image-path "$IMAGES" "$CT" </dev/null 2>&1 3>&-)" ||
 		status=$?
 	printf 'status %d, output: %s\n' "$status" "$output"
 	[[ $status -eq 3 ]]
@@ -180,16 +183,16 @@ capable() { # capable NUMBER: of a capability
 	counter
 	dumped
 	mkdir ../other && cp -a rootfs config.json ../other/
-	(
-		cd ../other
-		edit --arg cgroup "/$CGROUP-other" '.linux.cgroupsPath = $cgroup | .linux.resources.pids.limit = 17'
-	)
-	"$PYRUNC" --root "$ROOT" restore -d --image-path "$IMAGES" --bundle ../other other </dev/null >/dev/null 2>&1
+	cd ../other
+	place_cgroup "$CGROUP-other"
+	limit '{"pids": {"limit": 17}}'
+	cd "$BUNDLE"
+	pyrunc restore -d --image-path "$IMAGES" --bundle ../other other </dev/null >/dev/null 2>&1
 	local pid
 	pid=$(init_pid other)
-	grep -q "/$CGROUP-other" "/proc/$pid/cgroup"
-	[[ -z $(grep "$CGROUP" "/proc/$pid/cgroup" | grep -v "/$CGROUP-other\$") ]]
-	[[ $(cat "$(find "$CGROUPS" -path "*/$CGROUP-other/pids.max" | head -n 1)") == 17 ]]
+	grep -q "$BELOW$" "/proc/$pid/cgroup"
+	[[ -z $(grep "$CGROUP" "/proc/$pid/cgroup" | grep -v "$BELOW\$") ]]
+	kernel_has pids pids.max 17 pids.max 17
 	run_pyrunc -0 delete -f other
 	rm -r ../other
 }
@@ -199,9 +202,7 @@ capable() { # capable NUMBER: of a capability
 	counter
 	dumped
 	restored
-	local file
-	file=$(find "$CGROUPS" -path "*/$CGROUP/memory.limit_in_bytes" -o -path "*/$CGROUP/memory.max" | head -n 1)
-	[[ $(cat "$file") == 67108864 ]]
+	kernel_has memory memory.limit_in_bytes 67108864 memory.max 67108864
 	run_pyrunc exec --cap CAP_MKNOD "$CT" sh -c 'mknod /tmp/disk b 7 0 && head -c 1 /tmp/disk'
 	[[ $status -ne 0 ]]
 	expect "Operation not permitted"
@@ -213,12 +214,12 @@ capable() { # capable NUMBER: of a capability
 	dumped
 	restored
 	counts
-	[[ $(cat "$(find "$CGROUPS" -path "*/$CGROUP/pids.max" | head -n 1)") == 2 ]]
+	kernel_has pids pids.max 2 pids.max 2
 }
 
 @test "restore: every process, with its session and group" {
 	script 'sleep 1001 & (setsid sleep 1002 &) ; sh -c "sleep 1003 & sleep 1004; :" & while :; do sleep 1; done'
-	"$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >/dev/null 2>&1
+	pyrunc run -d "$CT" </dev/null >/dev/null 2>&1
 	wait_for pyrunc exec "$CT" sh -c '[ $(ps -o args | grep -c "^sleep 100[1-4]") = 4 ]'
 	run_pyrunc -0 checkpoint --image-path "$IMAGES" "$CT"
 	restored
@@ -325,12 +326,12 @@ kept too"
 
 @test "restore: default image path is ./checkpoint of the caller" {
 	counter
-	"$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >/dev/null 2>&1
+	pyrunc run -d "$CT" </dev/null >/dev/null 2>&1
 	mkdir ../elsewhere
 	cd ../elsewhere
 	run_pyrunc -0 checkpoint "$CT"
 	[[ -e checkpoint/inventory.img ]]
-	"$PYRUNC" --root "$ROOT" restore -d --bundle "$BUNDLE" "$CT" </dev/null >/dev/null 2>&1
+	pyrunc restore -d --bundle "$BUNDLE" "$CT" </dev/null >/dev/null 2>&1
 	expect_state "$CT" running
 	cd "$BUNDLE"
 }
@@ -550,7 +551,7 @@ ticked_more() {
 	for mode in soft full ignore; do
 		restored --manage-cgroups-mode "$mode"
 		counts
-		grep -q "/$CGROUP$" "/proc/$(init_pid "$CT")/cgroup"
+		grep -q "$BELOW$" "/proc/$(init_pid "$CT")/cgroup"
 		run_pyrunc -0 checkpoint --manage-cgroups-mode "$mode" --image-path "$IMAGES" "$CT"
 	done
 }
