@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,6 +72,21 @@ def other(name: str, uid: int = 0, *, full: bool = False) -> Iterator[int]:
         assert out_of_room == str(full)
         yield int(ring)
         process.stdin.close()
+    if full:
+        wait_for_room(uid)
+
+
+def wait_for_room(uid: int, within: float = 60) -> None:
+    """Until the kernel has collected a user's dead keys, which are counted up to then: /proc/key-users, proc(5)."""
+    end = time.monotonic() + within
+    while keys_of(uid) > 10:
+        assert time.monotonic() < end, f"user {uid} still has {keys_of(uid)} keys"
+        time.sleep(0.01)
+
+
+def keys_of(uid: int) -> int:
+    lines = [line.split() for line in Path("/proc/key-users").read_text().splitlines()]
+    return next((int(quota.partition("/")[0]) for user, _usage, _keys, quota, _bytes in lines if user == f"{uid}:"), 0)
 
 
 @pytest.fixture(scope="module")
