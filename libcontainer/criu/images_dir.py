@@ -14,6 +14,8 @@ from libcontainer.criu import chain, regular
 from libcontainer.errors import Error, SyscallError
 
 DESCRIPTORS = "descriptors.json"
+FILE_LOCKS = "filelocks.img"
+HEADER = 8  # bytes: the two magic numbers that an image begins with (criu/magic.h)
 LARGEST_SIDECAR = 1 << 20
 DEFAULT = "checkpoint"
 MODE = 0o700
@@ -139,6 +141,14 @@ def admit_files(images: int, gid: int) -> None:
                 os.fchmod(fd, stat.S_IMODE(info.st_mode) | stat.S_IRGRP)
         finally:
             os.close(fd)
+
+
+def has_file_locks(images: int) -> bool:
+    """Whether CRIU's image of them holds any: restore leaves them out if it is not told to take them."""
+    try:
+        return os.stat(FILE_LOCKS, dir_fd=images, follow_symlinks=False).st_size > HEADER
+    except FileNotFoundError:
+        return False
 
 
 def write_descriptors(images: int, targets: list[str]) -> None:

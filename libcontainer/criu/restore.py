@@ -133,6 +133,8 @@ class Restore:
         """Do it; CriuFailed quotes the log."""
         regular.clear(self._work, LOG_FILE, STATS_FILE)
         lsm.require_profiles(self._images, self._options.lsm_profile)
+        if not self._options.file_locks and images_dir.has_file_locks(self._images):
+            self._log("warning", "the file locks in the images are not restored, since --file-locks is not given")
         images = mounts_image.read(self._images)
         sources = mounts_sources.sources(images, host, self._options.ext_mounts, noted)
         try:

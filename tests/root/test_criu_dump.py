@@ -92,6 +92,21 @@ def test_file_locks(case: Case) -> None:
     assert "filelocks.img" in case.files
 
 
+OWNERLESS = {
+    "flock of a child": "if os.fork() == 0: fcntl.flock(f, fcntl.LOCK_EX); os._exit(0)\nos.wait()",
+    "lock of the open file": "fcntl.fcntl(f, 37, struct.pack('hhqqi', fcntl.F_WRLCK, 0, 0, 0, 0))",  # F_OFD_SETLK
+}
+
+
+@pytest.mark.parametrize("take", OWNERLESS.values(), ids=OWNERLESS)
+def test_a_lock_without_an_owner(case: Case, take: str) -> None:
+    """It lasts as long as the open file, as `flock 9` of a shell does. CRIU looks for locks at their owners."""
+    case.python(f"import struct; f = open('/tmp/lock', 'w')\n{take}")
+    assert "the container holds file locks: use --file-locks" in case.refused()
+    case.works("--file-locks")
+    assert "filelocks.img" in case.files
+
+
 def test_link_remap(case: Case) -> None:
     case.sh("exec 3<>/tmp/one; ln /tmp/one /tmp/two; rm /tmp/one")
     assert "the container has deleted files open: use --link-remap" in case.refused()

@@ -31,13 +31,15 @@ def is_locked(path: Path) -> bool:
 
 @pytest.mark.parametrize("given", [True, False])
 def test_file_locks(case: Case, given: bool) -> None:
-    """Without the flag CRIU leaves them out, without a word."""
+    """Without the flag CRIU leaves them out, without a word of its own."""
     case.python("f = open('/lock', 'w'); fcntl.flock(f, fcntl.LOCK_EX)")
     lock = case.bundle.rootfs / "lock"
     assert is_locked(lock)
     case.dump("--file-locks")
     assert not is_locked(lock)
-    case.restored(*(["--file-locks"] if given else []))
+    status, text = case.restore(*(["--file-locks"] if given else []))
+    assert status == 0
+    assert ("the file locks in the images are not restored" in text) != given
     assert is_locked(lock) == given
 
 
