@@ -16,6 +16,7 @@
     stats         CRIU's own measurements                          progress     how far a dump or a restore has come
     regular       files in a directory that nobody vouches for     chain        the directories that images build on
     wire          protobuf's wire format, without its library      lsm         AppArmor profiles that must be there
+    inventory     the image that says how the others were made
 
 `with Session(pass_fds=[images]) as session: session.request(messages.DUMP, messages.options(...), handler)`: the handler is
 called with a Notification (script, pid, fd), may set its `options`, and refuses by raising.

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 
-from libcontainer.criu import regular, wire
+from libcontainer.criu import inventory, regular, wire
 from libcontainer.errors import Error
 
-INVENTORY, CORE = (0x58313116,), (wire.IMG_COMMON, 0x55053847)  # criu/include/magic.h
+INVENTORY, CORE = (inventory.MAGIC,), (wire.IMG_COMMON, 0x55053847)  # criu/include/magic.h
 LARGEST = 1 << 20  # bytes of such an image
 MOST = 1 << 16  # threads
 LOADED = "/sys/kernel/security/apparmor/profiles"
@@ -47,7 +47,7 @@ def _known(name: str, loaded: set[str]) -> bool:
 
 
 def _by_apparmor(images: int) -> bool:
-    return _field(images, "inventory.img", INVENTORY, _LSMTYPE) == APPARMOR
+    return _field(images, inventory.FILE, INVENTORY, _LSMTYPE) == APPARMOR
 
 
 def _profiles(images: int) -> set[str]:

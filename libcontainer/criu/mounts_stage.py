@@ -123,6 +123,20 @@ class Stage:
             raise Error(f"{path} is not the directory any more that it was")
         return found
 
+    def cover(self, directory: int, name: str, content: bytes) -> None:
+        """Let a file of a directory that is the namespace's have another content there. After open()."""
+        path = f"{self.place}/{name}"
+        batch = Batch()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        batch.send_back(batch.openat2(AT_FDCWD, path, flags, mode=0o644))
+        with open(self._channel.run(batch).fds[0], "wb") as file:
+            file.write(content)
+        batch = Batch()
+        tree = batch.open_tree(AT_FDCWD, path, OPEN_TREE_CLONE)
+        batch.move_mount(tree, batch.openat2(batch.local(directory), name, os.O_PATH | os.O_NOFOLLOW), name)
+        batch.close_range(*self._plan.slots.scratch)
+        self._channel.run(batch)
+
     def prepare(self, sources: Sequence[Source], images: Sequence[ImageMount]) -> dict[str, str]:
         """Make missing mountpoints in the rootfs, and attach it and all sources; key -> path for CRIU."""
         self._make_mountpoints(sources)

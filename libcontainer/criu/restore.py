@@ -15,12 +15,12 @@ from libcontainer.criu import (
     config_file,
     features,
     images_dir,
+    inventory,
     lsm,
     messages,
     mounts_image,
     mounts_peers,
     mounts_sources,
-    network,
     options,
     regular,
     stdio,
@@ -140,6 +140,9 @@ class Restore:
         try:
             self._images, self._work = self._own(stage.directory(self._images)), self._own(stage.directory(self._work))
             stage.open(sources)
+            if self._options.network_lock:
+                inventoried = inventory.with_network_lock(self._images, self._options.network_lock)
+                stage.cover(self._images, inventory.FILE, inventoried)
             paths = stage.prepare(sources, images)
             stage.share(images, paths, sources, ignore=self._options.ignore_host_propagation)
             if not self._options.ignore_host_propagation:
@@ -230,8 +233,6 @@ class Restore:
         wanted = self._options
         if wanted.tcp_close:
             request.tcp_close = True
-        if wanted.network_lock:
-            request.network_lock = network.LOCKS[wanted.network_lock]
         if wanted.lsm_profile:
             request.lsm_profile = wanted.lsm_profile
         if wanted.lsm_mount_context:

@@ -49,7 +49,7 @@ COMMAND = Command(
         Flag("lazy-pages", SWITCH, "get the memory from the lazy-pages daemon when it is used"),
         Flag("lsm-profile", TEXT, "TYPE:NAME of the processes' LSM profile in place of the checkpoint's"),
         Flag("lsm-mount-context", TEXT, "SELinux context of mounts in place of the checkpoint's"),
-        Flag("network-lock", TEXT, "how connections were held, if the images do not say it: iptables, nftables or skip"),
+        Flag("network-lock", TEXT, "how connections are held, in place of what the images say: iptables, nftables or skip"),
         STATS,
         FORMAT,
         Flag("ext-mount", TEXTS, "KEY=PATH: what the checkpoint's external mount KEY is here (config.json tells most)"),

@@ -9,13 +9,17 @@ import shutil
 import socket
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
 from tests.root.conftest import Runtime, criu
 from tests.root.criu_case import ANSWERING, ECHO, Case, allow_network, ask, case
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["case", "criu"]
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("criu")]
@@ -61,6 +65,52 @@ def test_tcp_close(case: Case, dumped: str) -> None:
     assert "--tcp-close" in case.restore_refused()
     case.restored("--tcp-close")
     assert ask(case, "after") == "BrokenPipeError"
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file with a line for each call of iptables-restore, with which CRIU sets rules."""
+    real, log = shutil.which("iptables-restore"), tmp_path / "calls"
+    if real is None:
+        pytest.skip("needs iptables")
+    script = tmp_path / "bin/iptables-restore"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\necho >>{log}\nexec {real} "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
+    return log
+
+
+@pytest.mark.parametrize("dumped", ["iptables", "skip"])
+@pytest.mark.parametrize("method", ["", "iptables", "nftables", "skip"])
+def test_network_lock(case: Case, calls: Path, dumped: str, method: str) -> None:
+    """In place of the method of the dump, of which the programs may be missing on this host. It is the inventory that CRIU
+    believes, and only where the network is not new: there connections are held until they are restored."""
+    network = next(entry for entry in case.bundle.spec["linux"]["namespaces"] if entry["type"] == "network")
+    allow_network(case)
+    with network_namespace(f"{case.name}-a") as network["path"]:
+        case.python(ECHO)
+        case.dump("--tcp-established", "--network-lock", dumped)
+    calls.unlink(missing_ok=True)
+    inventory = (case.images / "inventory.img").read_bytes()
+    with network_namespace(f"{case.name}-b") as network["path"]:
+        case.bundle.write()
+        case.restored("--tcp-established", *(["--network-lock", method] if method else []))
+        assert calls.exists() == ((method or dumped) == "iptables")
+        assert ask(case, "after") == "after"
+        case.runtime.ok("delete", "--force", case.name)
+    assert (case.images / "inventory.img").read_bytes() == inventory
+
+
+@contextmanager
+def network_namespace(name: str) -> Iterator[str]:
+    """The path of one in which a program can speak to itself."""
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+        yield f"/run/netns/{name}"
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=True)
 
 
 def test_ext_unix_sk(case: Case) -> None:

@@ -87,8 +87,6 @@ def test_what_is_always_sent(images: int) -> None:
         (["--manage-cgroups-mode", "full"], "manage_cgroups_mode", messages.CGROUPS_FULL),
         (["--manage-cgroups-mode", "strict"], "manage_cgroups_mode", messages.CGROUPS_STRICT),
         (["--manage-cgroups-mode", "ignore"], "manage_cgroups_mode", messages.CGROUPS_IGNORE),
-        (["--network-lock", "nftables"], "network_lock", messages.LOCK_NFTABLES),
-        (["--network-lock", "skip"], "network_lock", messages.LOCK_SKIP),
         (["--lsm-profile", "apparmor:x"], "lsm_profile", "apparmor:x"),
         (["--lsm-mount-context", "a:b:c"], "lsm_mount_context", "a:b:c"),
     ],
