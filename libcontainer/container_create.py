@@ -212,14 +212,15 @@ class Making(Events):
         except InitError as err:
             if self.cgroup.oom_kills():
                 raise Error("container init was OOM-killed (memory limit too low?)") from None
-            # systemd removes the cgroup of who is dead, and the kernel's count with it
-            unknown = self.options.systemd_cgroup and not self.cgroup.exists()
-            hint = " (possibly OOM-killed)" if unknown else ""
-            raise Error(f"unable to start container process{hint}") from err
+            raise Error(f"unable to start container process{self._hint()}") from err
         except HookError as err:
             raise HookError("unable to start container process: error during container init") from err
         except (Error, OSError) as err:
-            raise Error("unable to start container process: error during container init") from err
+            raise Error(f"unable to start container process{self._hint()}: error during container init") from err
+
+    def _hint(self) -> str:
+        """The cgroup of who has died may be gone, and the kernel's count with it."""
+        return " (possibly OOM-killed)" if self.cgroup.vanished() else ""
 
     def _connect(self) -> Callable[[int, str], None] | None:
         """Connect to the sockets that the caller listens on, before anything is made."""

@@ -190,6 +190,10 @@ class Manager:
         """Whether the container's cgroup is there."""
         return bool(self.paths) and self._tree.exists(self._primary)
 
+    def vanished(self) -> bool:
+        """Whether somebody has removed what create() made."""
+        return False
+
     def check_usable(self) -> None:
         """Refuse a cgroup that somebody else lives in, or that would freeze our init."""
         count = len(self.pids()) if self.exists() else 0

@@ -61,6 +61,7 @@ class Driver(Manager):
         self._log = log
         self._request = request
         self._started = False
+        self._there = False
         self._resources: Resources | None = None
 
     @property
@@ -77,6 +78,11 @@ class Driver(Manager):
         self._resources = resources
         if self._started:
             super().create(resources)
+            self._there = True
+
+    def vanished(self) -> bool:
+        """systemd removes the cgroup of a unit whose last process has ended."""
+        return self._there and not self.exists()
 
     def create_for_clone(self, resources: Resources | None, pid: int = 0) -> int | None:
         self._start(resources or {}, pid)

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from libcontainer import Container, cgroups
-from libcontainer.create import Creation
-from libcontainer.errors import Error, InitError, describe
+from libcontainer.cgroups.files import remove
+from libcontainer.cgroups.systemd import Driver
+from libcontainer.errors import Error, describe
 from tests.root.laboratory import Laboratory, Snapshot, mount, with_user_namespace, without
 from tests.service_manager import ServiceManager, message_bus
 from tests.test_imports import modules_of, surplus
@@ -207,13 +208,22 @@ else:
         assert "no such file or directory" in lab.refusal(document, systemd_cgroup=True)
         assert members(systemd.calls) == ["StartTransientUnit", "SetUnitProperties", "StopUnit", "ResetFailedUnit"]
 
-    def test_who_dies_before_it_is_set_up_may_have_wanted_memory(lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
-        def die(_creation: Creation) -> None:
-            raise InitError("init died before it was set up")  # and its cgroup is gone
+    def test_who_dies_before_it_is_set_up_may_have_wanted_memory(
+        lab: Laboratory, systemd: ServiceManager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """systemd removes its cgroup then."""
 
-        monkeypatch.setattr(Creation, "run", die)
+        def vanish(driver: Driver, *_: Any, **__: Any) -> None:
+            for pid in driver.pids():
+                os.kill(pid, 9)
+            for path in driver.paths.values():
+                remove(path)
+            systemd.made.clear()
+            raise Error("the device rules")
+
+        monkeypatch.setattr(Driver, "set", vanish)
         text = lab.refusal(spec(lab), systemd_cgroup=True)
-        assert text.endswith("unable to start container process (possibly OOM-killed): init died before it was set up")
+        assert "unable to start container process (possibly OOM-killed): " in text
 
     def test_a_limit_that_is_refused_leaves_no_unit(lab: Laboratory, systemd: ServiceManager) -> None:
         document = spec(lab, resources={"cpu": {"cpus": "4000"}})
