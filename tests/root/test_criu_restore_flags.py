@@ -6,6 +6,7 @@ import fcntl
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from tests.root.conftest import Runtime, criu
+from tests.root.conftest import Runtime, criu, wait_until
 from tests.root.criu_case import ANSWERING, ECHO, Case, allow_network, ask, case
 
 if TYPE_CHECKING:
@@ -45,6 +46,24 @@ def test_file_locks(case: Case, given: bool) -> None:
     assert status == 0
     assert ("the file locks in the images are not restored" in text) != given
     assert is_locked(lock) == given
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_detach(case: Case, detach: bool) -> None:
+    """With it the command has ended when the processes go on; without it, when they have ended."""
+    case.sh("")
+    case.dump()
+    command = [case.runtime.command, "--root", str(case.runtime.root), "restore", "--image-path", str(case.images)]
+    command += ["--bundle", str(case.bundle.path), *(["--detach"] if detach else []), case.name]
+    with case.out.open("ab") as out, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out) as process:
+        try:
+            wait_until(lambda: case.runtime.run("state", case.name)[0] == 0 and case.runtime.status(case.name) == "running", 20)
+            wait_until(lambda: (process.poll() is not None) == detach, 20)
+            case.assert_runs()
+            case.runtime.ok("kill", case.name, "KILL")
+            assert process.wait(20) == (0 if detach else 128 + signal.SIGKILL)
+        finally:
+            process.kill()
 
 
 def test_tcp_established(case: Case) -> None:
