@@ -49,23 +49,35 @@ def check_relative(parent: str) -> str:
 
 
 def check_parent(images: int, parent: str) -> None:
-    """--parent-path must lead from the images to others."""
+    """--parent-path must lead from the images to others, which do not build on those that the dump replaces."""
     try:
         found = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=images)
     except OSError as err:
         raise Error("invalid --parent-path") from SyscallError("stat", err.errno or 0, parent)
-    try:
-        check(found)
-    finally:
-        os.close(found)
+    with ExitStack() as stack:
+        stack.callback(os.close, found)
+        directories = _chain(stack, found)
+        _check_all(directories)
+        if any(os.path.sameopenfile(images, directory) for directory in directories):
+            path = os.readlink(f"/proc/self/fd/{images}")
+            raise Error(f"invalid --parent-path: {parent} is or builds on {path}, whose images this dump would replace")
 
 
 def check(images: int) -> None:
     """Before CRIU reads images: all that have such a name are files, here and in the directories that these build on."""
-    path = os.readlink(f"/proc/self/fd/{images}")
     with ExitStack() as stack:
-        for directory in [images, *(parent for parent, _ in chain.parents(stack, images, path))]:
-            regular.check_images(directory)
+        _check_all(_chain(stack, images))
+
+
+def _chain(stack: ExitStack, images: int) -> list[int]:
+    """The directory and those that it builds on."""
+    path = os.readlink(f"/proc/self/fd/{images}")
+    return [images, *(parent for parent, _ in chain.parents(stack, images, path))]
+
+
+def _check_all(directories: list[int]) -> None:
+    for directory in directories:
+        regular.check_images(directory)
 
 
 def clear(images: int) -> None:

@@ -185,6 +185,23 @@ def test_a_wrong_parent_is_refused(make: Maker, tmp_path: Path, parent: str, tex
     assert make.fake.packets == []
 
 
+@pytest.mark.parametrize("parent", [".", "../two", "../three"])
+def test_a_parent_that_builds_on_what_is_replaced_is_refused(make: Maker, tmp_path: Path, parent: str) -> None:
+    """The memory that the others lack would be overwritten, and the chain lead in a circle: no restore could follow it."""
+    for name, below in (("two", "images"), ("three", "two")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "parent").symlink_to(f"../{below}")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/pages-1.img").write_text("precious")
+    with pytest.raises(Error) as caught:
+        make.checkpoint(parent_path=parent, leave_running=False)
+    assert str(caught.value) == (
+        f"invalid --parent-path: {parent} is or builds on {tmp_path}/images, whose images this dump would replace"
+    )
+    assert make.fake.packets == []
+    assert (tmp_path / "images/pages-1.img").read_text() == "precious"
+
+
 @pytest.mark.parametrize(
     ("version", "kind"), [([3, 16, 1], messages.PRE_DUMP), ([3, 17, 0], messages.SINGLE_PRE_DUMP)]
 )
