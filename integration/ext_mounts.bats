@@ -477,7 +477,7 @@ of the host"
 		restored
 		inside sh -c 'cd /sys/fs/cgroup && find . -maxdepth 1 | sort'
 		[[ $output == "$before" ]]
-		inside sh -c "cd /sys/fs/cgroup; cat memory/cgroup.procs cgroup.procs $CGROUP/cgroup.procs 2>/dev/null; :"
+		inside sh -c 'cd /sys/fs/cgroup; cat memory/cgroup.procs cgroup.procs "./$(sed -n s/^0:://p /proc/1/cgroup)/cgroup.procs" 2>/dev/null; :'
 		grep -qx 1 <<<"$output"
 		run_pyrunc -0 delete -f "$CT"
 	done
