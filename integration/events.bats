@@ -129,6 +129,17 @@ throttled() { # more than three times
 	expect 'Incorrect Usage: invalid value "abc" for flag -interval: time: invalid duration "abc"'
 	run_pyrunc -1 events --interval 5 "$CT"
 	expect 'time: missing unit in duration "5"'
+	run_pyrunc -1 events --interval 3000000h "$CT"
+	expect 'time: invalid duration "3000000h"'
+}
+
+@test "events: an interval of years ends with the container" {
+	start_sleeper
+	stream --interval 2000000h
+	sleep 0.3
+	run_pyrunc -0 kill "$CT" KILL
+	stream_ends
+	[[ ! -s $EVENTS ]]
 }
 
 @test "events: a container that does not run, or does not exist" {

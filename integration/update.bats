@@ -377,6 +377,11 @@ saved() { # saved MEMBER: of the cgroup object in state.json
 	expect 'invalid value for cpu-quota: strconv.ParseInt: parsing "1.5": invalid syntax'
 	run_pyrunc -1 update --pids-limit x "$CT"
 	expect "Incorrect Usage"
+	local flag
+	for flag in memory memory-reservation memory-swap; do
+		run_pyrunc -1 update "--$flag" 16384P "$CT"
+		expect "invalid value for $flag: invalid size: '16384P'"
+	done
 }
 
 @test "update: kernel memory is ignored with a warning" {

@@ -29,6 +29,7 @@ _LFLAG = 3  # index in what tcgetattr returns
 _ENDING = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT)
 _QUIT_KEYS = b"qQ"
 _PATIENCE = 4096
+_LONGEST = 86400.0  # that poll(2) is asked to wait: it counts milliseconds, in an int
 
 
 def usable() -> bool:
@@ -76,7 +77,7 @@ class Screen:
 
     def wait(self, seconds: float) -> int | None:
         """Until something has to be drawn: None. Else the user has had enough: the number of the signal, 0 for a key."""
-        ready = {fd for fd, _ in self._poll.poll(1000 * seconds)}
+        ready = {fd for fd, _ in self._poll.poll(1000 * min(seconds, _LONGEST))}
         if 0 in ready and self._quits():
             return 0
         return self._signalled() if self._signals in ready else None

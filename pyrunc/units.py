@@ -11,6 +11,7 @@ _UNSIGNED = range(1 << 64)
 _SIGNED = range(-(1 << 63), 1 << 63)
 _MULTIPLES = {letter: 1 << 10 * (index + 1) for index, letter in enumerate("kmgtp")}
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LONGEST = 2**63 / 1e9  # seconds: Go counts nanoseconds
 _DIGITS = "0123456789"
 
 
@@ -40,9 +41,11 @@ def size(text: str) -> int:
         raise ValueError(f"invalid size: '{text}'")
     number, suffix = text[: end + (text[end] != " ")], text[end + 1 :].lower()
     value = _fraction(number)
-    if value < 0:
+    if value >= 0:
+        value *= _multiple(suffix)
+    if not 0 <= value <= _SIGNED.stop:  # the largest integer, as a fraction, is one more
         raise ValueError(f"invalid size: '{text}'")
-    return int(value * _multiple(suffix))
+    return min(int(value), _SIGNED.stop - 1)
 
 
 def _fraction(text: str) -> float:
@@ -71,6 +74,8 @@ def duration(text: str) -> float:
     while True:
         number, unit, rest = _step(text, rest)
         seconds += number * unit
+        if seconds >= _LONGEST:
+            raise ValueError(f"time: invalid duration {quote(text)}")
         if not rest:
             return -seconds if text[0] == "-" else seconds
 

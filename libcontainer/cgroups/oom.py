@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _GONE = (errno.ENOENT, errno.ENODEV)
 # How long the end of a container may stay unnoticed on a machine that does not tell (v1 without a unified hierarchy).
 _LOOK = 1.0
+_LONGEST = 86400.0  # that poll(2) is asked to wait: it counts milliseconds, in an int
 
 
 class Watch:
@@ -64,7 +65,7 @@ class Watch:
         end = time.monotonic() + seconds
         while True:
             rest = max(end - time.monotonic(), 0.0)
-            woken = self._poll.poll(1000 * (rest if self._told >= 0 else min(rest, _LOOK)))
+            woken = self._poll.poll(1000 * min(rest, _LONGEST if self._told >= 0 else _LOOK))
             _read(self._told)  # kernfs tells once a read
             count = self._count({fd for fd, _ in woken})
             if count or self.ended() or time.monotonic() >= end:

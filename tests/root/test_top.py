@@ -182,6 +182,13 @@ def test_containers_that_come_and_go(named: Callable[..., Terminal], runtime: Ru
     assert terminal.ends() == 0
 
 
+def test_an_interval_of_years(named: Callable[..., Terminal]) -> None:
+    terminal = named("--interval", "2000000h")
+    terminal.until(drawn("one", "two"))
+    os.write(terminal.master, b"q")
+    assert terminal.ends() == 0
+
+
 def test_it_ends_with_the_last_container_that_was_named(named: Callable[..., Terminal], runtime: Runtime) -> None:
     terminal = named("two")
     assert b"one" not in terminal.until(drawn("two"))
