@@ -7,6 +7,7 @@ leaks() can tell a test's leftovers from what else runs on the machine.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 CGROUPS = Path("/sys/fs/cgroup")
 TOP = Path(__file__).parent.parent.parent
 CAP_SYS_RESOURCE = 24
-LIMIT = max(60.0, float(os.environ.get("PYRUNC_TEST_PATIENCE", "60")))  # seconds for a command
+LIMIT = max(60.0, float(os.environ.get("PYRUNC_TEST_PATIENCE", "60")))  # seconds for a command, or until something comes true
 Spec = dict[str, Any]
 
 
@@ -164,7 +165,7 @@ class Sandbox:
         bundle.write()
         return bundle
 
-    def leaks(self, within: float = 5.0) -> list[str]:
+    def leaks(self, within: float = LIMIT) -> list[str]:
         """What is left of the sandbox's containers, looked for until it is gone or the time is up."""
         end = time.monotonic() + within
         while (found := self._found()) and time.monotonic() < end:
@@ -223,13 +224,14 @@ class Sandbox:
     def scrub(self) -> None:
         """Remove everything, whatever a failed test has left."""
         for line in self._processes():
-            os.kill(int(line.split()[1].rstrip(":")), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(line.split()[1].rstrip(":")), signal.SIGKILL)
         for line in reversed(list(self._mounts())):
             subprocess.run(["umount", "-l", line.split()[5]], check=False, capture_output=True)
         for line in list(self._cgroups()):
             for path, _dirs, _files in os.walk(line.split()[1], topdown=False):
-                with contextlib.suppress(OSError):
-                    os.rmdir(path)
+                with contextlib.suppress(OSError, AssertionError):
+                    remove_cgroup(Path(path), 2)
 
 
 def _started(process: Path) -> float:
@@ -250,7 +252,7 @@ class ConsoleSocket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(path))
         listener.listen()
-        listener.settimeout(60)
+        listener.settimeout(LIMIT)
         self.thread = threading.Thread(target=self._receive, args=(listener,))
         self.thread.start()
 
@@ -266,12 +268,27 @@ class ConsoleSocket:
             os.close(fds[0])
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = LIMIT) -> None:
     """Poll a callable until it is true."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "never came true"
         time.sleep(0.02)
+
+
+def remove_cgroup(directory: Path, seconds: float = LIMIT) -> None:
+    """rmdir, as soon as the kernel lets us: a process that ends is still in its cgroup when cgroup.procs lists it no more."""
+
+    def removed() -> bool:
+        try:
+            directory.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            return False
+        return True
+
+    wait_until(removed, seconds)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import os
@@ -13,9 +14,9 @@ from typing import Any
 from libcontainer import Container, Error
 from libcontainer.errors import describe
 from libcontainer.example_spec import example
+from tests.root.conftest import LIMIT
 
 NUMBERS = itertools.count()
-PATIENCE = 2
 MAPPED = [{"containerID": 0, "hostID": 100_000, "size": 65_536}]
 
 
@@ -57,8 +58,9 @@ class Laboratory:
         return dict(document)
 
     def name(self) -> str:
-        self.made.append(f"pyrunc-lab-{os.getpid()}-{next(NUMBERS)}")
-        return self.made[-1]
+        name = f"pyrunc-lab-{os.getpid()}-{next(NUMBERS)}"
+        self.made.append(name)  # not read again: other threads append theirs
+        return name
 
     def make(self, spec: dict[str, Any] | str, **options: Any) -> Container:
         document = self.spec(spec) if isinstance(spec, str) else spec
@@ -126,7 +128,7 @@ class Snapshot:
 
     def assert_unchanged(self) -> None:
         gc.collect()  # what an exception's traceback has kept
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + LIMIT
         while _children() - self.children and time.monotonic() < deadline:
             time.sleep(0.01)
         children = {pid: _command(pid) for pid in _children() - self.children}
@@ -135,21 +137,23 @@ class Snapshot:
         assert not changed, changed
 
 
-def _descriptors() -> dict[str, str]:
+def descriptors(pid: int | str = "self") -> dict[str, str]:
+    """Those of a process, with what each is open for."""
     found = {}
-    for fd in os.listdir("/proc/self/fd"):
-        try:
-            target = os.readlink(f"/proc/self/fd/{fd}")
-        except FileNotFoundError:
-            continue  # the listing's own
-        found[fd] = "memory" if target.startswith("/memfd") else target
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile, as the listing's own
+            found[fd] = os.readlink(f"/proc/{pid}/fd/{fd}")
     return found
+
+
+def _descriptors() -> dict[str, str]:
+    return {fd: "memory" if target.startswith("/memfd") else target for fd, target in descriptors().items()}
 
 
 def _command(pid: str) -> str:
     try:
         return Path(f"/proc/{pid}/stat").read_text()[:40]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return "ended"
 
 
@@ -157,7 +161,8 @@ def _children() -> set[str]:
     """Zombies too."""
     found: set[str] = set()
     for task in os.listdir("/proc/self/task"):
-        found.update(Path(f"/proc/self/task/{task}/children").read_text().split())
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            found.update(Path(f"/proc/self/task/{task}/children").read_text().split())
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -13,7 +14,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ import libcontainer
 from libcontainer import Container, Error
 from libcontainer.errors import describe
 from libcontainer.state import process_alive, process_start_time
-from tests.root.laboratory import MAPPED, Laboratory, Snapshot, bind, mount, with_user_namespace, without
+from tests.root.conftest import LIMIT, wait_until
+from tests.root.laboratory import MAPPED, Laboratory, Snapshot, bind, descriptors, mount, with_user_namespace, without
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 TOP = Path(__file__).parents[2]
@@ -55,8 +56,7 @@ def test_a_life(lab: Laboratory) -> None:
     assert (state["status"], state["pid"], state["bundle"]) == ("created", container.pid, str(lab.bundle))
     container.start()
     assert container.status() == "running"
-    while not (lab.rootfs / "up").exists():
-        time.sleep(0.01)
+    wait_until((lab.rootfs / "up").exists)
     assert lab.exec(container, "hostname; exit 5") == (5, "runc\n")
     assert [c.id for c in Container.list(root=lab.root)] == [container.id]
     assert Container.load(container.id, root=lab.root).pid == container.pid
@@ -323,7 +323,7 @@ def in_a_program(lab: Laboratory, body: str, **popen: Any) -> str:
     """
     source = textwrap.dedent(program) + textwrap.dedent(body)
     popen = {"stdin": subprocess.DEVNULL, **popen}
-    done = subprocess.run([sys.executable, "-c", source], check=False, capture_output=True, timeout=60, text=True, **popen)
+    done = subprocess.run([sys.executable, "-c", source], check=False, capture_output=True, timeout=LIMIT, text=True, **popen)
     assert done.returncode == 0, done.stderr
     return str(done.stdout)
 
@@ -485,7 +485,7 @@ def test_one_of_many_that_start_it_wins(lab: Laboratory) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(LIMIT)
         assert len(outcomes) == 6, "one waits for ever"
         assert outcomes.count("started") == 1, outcomes
         losers = {words for words in outcomes if words != "started"}
@@ -497,10 +497,19 @@ def test_a_container_that_was_killed_before_its_start(lab: Laboratory) -> None:
     container = lab.make("exec sleep 100")
     os.kill(container.pid, signal.SIGSTOP)
     os.waitid(os.P_PID, container.pid, os.WSTOPPED | os.WNOWAIT)
-    threading.Timer(0.2, os.kill, (container.pid, signal.SIGKILL)).start()
+    killer = threading.Thread(target=kill_when_waited_for, args=(container,))
+    killer.start()
     with pytest.raises(Error, match="exec fifo is empty"):
         container.start()
+    killer.join()
     container.delete(force=True)
+
+
+def kill_when_waited_for(container: Container) -> None:
+    """As soon as this process has its fifo open."""
+    fifo = f"{container.directory}/exec.fifo"
+    wait_until(lambda: fifo in descriptors().values())
+    os.kill(container.pid, signal.SIGKILL)
 
 
 # -- hooks
@@ -523,8 +532,7 @@ def test_hooks_of_all_kinds(lab: Laboratory) -> None:
     container = lab.make(spec)
     pid = container.pid
     container.start()
-    while "process\n" not in log.read_text():
-        time.sleep(0.01)
+    wait_until(lambda: "process\n" in log.read_text())
     container.delete(force=True)
     lines = [entry.partition(" ") for entry in log.read_text().splitlines()]
     order = [name for name, _, _ in lines]
@@ -723,6 +731,10 @@ def test_joined_namespaces_of_different_owners(lab: Laboratory) -> None:
         ended(host)
 
 
+def uptime(line: str) -> float:
+    return float(line.split(maxsplit=1)[0])
+
+
 @pytest.mark.parametrize("user", [False, True])
 def test_time_offsets(lab: Laboratory, user: bool) -> None:
     spec = lab.spec("cat /proc/uptime; cat /proc/self/timens_offsets")
@@ -730,10 +742,12 @@ def test_time_offsets(lab: Laboratory, user: bool) -> None:
         with_user_namespace(spec)
     spec["linux"]["namespaces"].append({"type": "time"})
     spec["linux"]["timeOffsets"] = {"boottime": {"secs": 1_000_000, "nanosecs": 5}, "monotonic": {"secs": 77}}
+    before = uptime(Path("/proc/uptime").read_text())
     code, output = lab.run(spec)
     assert code == 0
-    uptime, *offsets = output.splitlines()
-    assert float(uptime.split()[0]) - float(Path("/proc/uptime").read_text().split()[0]) == pytest.approx(1_000_000, abs=30)
+    seen, *offsets = output.splitlines()
+    # Hundredths of a second are shown.
+    assert before - 0.02 <= uptime(seen) - 1_000_000 <= uptime(Path("/proc/uptime").read_text()) + 0.02
     assert sorted(line.split() for line in offsets) == [["boottime", "1000000", "5"], ["monotonic", "77", "0"]]
 
 
@@ -741,11 +755,10 @@ def test_a_shared_pid_namespace(lab: Laboratory) -> None:
     spec = without(lab.spec("sleep 100 & sleep 100 & wait"), "pid")
     container = lab.make(spec)
     container.start()
-    while len(container.cgroup.pids()) < 3:
-        time.sleep(0.01)
-    pids = container.cgroup.pids()
+    wait_until(lambda: len(container.cgroup.pids()) == 3)
+    started = {pid: process_start_time(pid) for pid in container.cgroup.pids()}
     container.delete(force=True)
-    assert not [pid for pid in pids if process_alive(pid, process_start_time(pid) or 0)]
+    assert not [pid for pid, start in started.items() if process_alive(pid, start or 0)]
 
 
 def test_without_a_mount_namespace(lab: Laboratory) -> None:
@@ -768,6 +781,11 @@ def test_no_pivot(lab: Laboratory) -> None:
     assert code != 0
 
 
+def mounts_below(directory: Path) -> list[str]:
+    """On the host; elsewhere others mount and unmount meanwhile."""
+    return [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(directory) in line]
+
+
 def test_a_root_below_a_shared_mount(lab: Laboratory) -> None:
     """A bind mount of the same file system is a mount of its own, and nothing may propagate out of the container."""
     place = lab.directory / "shared"
@@ -776,11 +794,11 @@ def test_a_root_below_a_shared_mount(lab: Laboratory) -> None:
     try:
         subprocess.run(["mount", "--make-shared", place], check=True)
         for propagation in ("shared", "rshared", "slave", "rslave", "private", "rprivate", "unbindable", "runbindable"):
-            before = Path("/proc/self/mountinfo").read_text()
+            before = mounts_below(lab.directory)
             spec = lab.spec("exec sleep 100")
             spec["linux"]["rootfsPropagation"] = propagation
             container = Container.create(lab.name(), root=lab.root, bundle=str(place), spec=spec)
-            assert Path("/proc/self/mountinfo").read_text() == before, propagation
+            assert mounts_below(lab.directory) == before, propagation
             own = Path(f"/proc/{container.pid}/mountinfo").read_text().splitlines()
             root = next(line for line in own if line.split()[4] == "/")
             words = {"shared": "shared:", "rshared": "shared:", "unbindable": "unbindable"}
@@ -1039,8 +1057,7 @@ class Manager:
 def say(lab: Laboratory, container: Container, *words: bytes) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         path = f"{lab.root}/{container.id}/notify/notify.sock"
-        while not os.path.exists(path):
-            time.sleep(0.01)
+        wait_until(lambda: os.path.exists(path))
         directory = os.open(os.path.dirname(path), os.O_PATH)  # the path itself may be too long for a socket
         for word in words:
             sock.sendto(word, f"/proc/self/fd/{directory}/notify.sock")
@@ -1065,8 +1082,10 @@ def test_a_service_manager_that_is_gone_is_worth_a_warning(lab: Laboratory) -> N
     said: list[tuple[str, str]] = []
     spec = lab.spec("exec sleep 100")
     container = lab.make(spec, notify_socket="/no/such/manager", log=lambda level, message, **_: said.append((level, message)))
-    threading.Thread(target=say, args=(lab, container, b"READY=1")).start()
+    teller = threading.Thread(target=say, args=(lab, container, b"READY=1"))
+    teller.start()
     container.start(notify_socket="/no/such/manager")
+    teller.join()
     warnings = [message for level, message in said if level == "warning"]
     assert warnings == ["unable to notify the service manager: no such file or directory"]
     assert container.status() == "running"
@@ -1083,8 +1102,10 @@ def test_a_service_manager_that_does_not_answer_is_worth_a_warning(lab: Laborato
     container = lab.make(
         "exec sleep 100", notify_socket=str(path), log=lambda level, message, **_: said.append((level, message))
     )
-    threading.Thread(target=say, args=(lab, container, b"READY=1")).start()
+    teller = threading.Thread(target=say, args=(lab, container, b"READY=1"))
+    teller.start()
     container.start(notify_socket=str(path))
+    teller.join()
     manager.thread.join()
     manager.close()
     assert [message for level, message in said if level == "warning"] == [
@@ -1113,24 +1134,22 @@ def test_what_waits_for_its_start_holds_nothing_of_the_host(lab: Laboratory) -> 
     waiting = Path(f"/proc/{container.pid}/fd")
 
     def held() -> dict[str, str]:
-        return {fd.name: os.readlink(fd) for fd in waiting.iterdir() if fd.name not in "012"}
+        return {fd: target for fd, target in descriptors(container.pid).items() if fd not in "012"}
 
-    deadline = time.monotonic() + 10
-    while any(target.startswith("socket:") for target in held().values()):  # create does not wait for its last calls
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    # create does not wait for its last calls
+    wait_until(lambda: not any(target.startswith("socket:") for target in held().values()))
     root = os.stat("/")
     for fd in held():
-        info = (waiting / fd).stat()
-        assert not stat.S_ISDIR(info.st_mode) or (info.st_dev, info.st_ino) != (root.st_dev, root.st_ino)
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            info = (waiting / fd).stat()
+            assert not stat.S_ISDIR(info.st_mode) or (info.st_dev, info.st_ino) != (root.st_dev, root.st_ino)
     container.delete(force=True)
 
 
 def test_a_new_program_gets_only_what_is_passed(lab: Laboratory) -> None:
     container = lab.make("exec sleep 100")
     container.start()
-    while "sleep" not in Path(f"/proc/{container.pid}/cmdline").read_text():
-        time.sleep(0.01)
+    wait_until(lambda: Path(f"/proc/{container.pid}/cmdline").read_text() == "sleep\x00100\x00")
     assert sorted(os.listdir(f"/proc/{container.pid}/fd")) == ["0", "1", "2"]
     container.delete(force=True)
 
