@@ -20,7 +20,9 @@ class Host:
     def __init__(self, name: str, address: str) -> None:
         self.name = name
         self.address = address
-        self("ip", "netns", "add", name, inside=False)
+
+    def make(self) -> None:
+        self("ip", "netns", "add", self.name, inside=False)
 
     def __call__(self, *command: str, inside: bool = True) -> None:
         subprocess.run([*self._enter(), *command] if inside else command, check=True, capture_output=True)
@@ -69,7 +71,7 @@ class Host:
         )
 
     def close(self) -> None:
-        subprocess.run(["ip", "netns", "delete", self.name], check=False)
+        subprocess.run(["ip", "netns", "delete", self.name], check=False, capture_output=True)
 
 
 @contextmanager
@@ -78,6 +80,8 @@ def two(name: str) -> Iterator[tuple[Host, Host]]:
     source = Host(f"src{name}", "192.0.2.1")
     target = Host(f"dst{name}", "192.0.2.2")
     try:
+        source.make()
+        target.make()
         source("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", target.name)
         for host in (source, target):
             host("ip", "address", "add", f"{host.address}/24", "dev", "eth0")

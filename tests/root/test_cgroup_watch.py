@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -14,11 +15,14 @@ import pytest
 from libcontainer import cgroups
 from libcontainer.cgroups import Manager
 from libcontainer.cgroups.oom import Watch
+from tests.root.conftest import LIMIT, wait_until
+from tests.root.laboratory import Snapshot
 
 pytestmark = pytest.mark.root
 
 NAME = f"pyrunc-watch-{os.getpid()}"
-LIMIT = 24 << 20
+MEMORY = 24 << 20
+PATIENCE = LIMIT / 4  # "at once", on a busy machine
 MOUNT = 'mount -t cgroup2 none /sys/fs/cgroup && exec "$@"'
 HUNGRY = "x = bytearray(1 << 28)\nfor i in range(0, len(x), 4096): x[i] = 1"
 
@@ -41,7 +45,8 @@ def manager() -> Iterator[Manager]:
     manager.create({})
     yield manager
     for pid in manager.pids():
-        os.kill(pid, 9)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, 9)
     manager.delete()
 
 
@@ -80,8 +85,10 @@ def has_memory(manager: Manager) -> bool:
     return "memory" in manager.paths
 
 
-def later(seconds: float, work: Callable[[], object]) -> None:
-    threading.Timer(seconds, work).start()
+def later(seconds: float, work: Callable[[], object]) -> threading.Thread:
+    timer = threading.Timer(seconds, work)
+    timer.start()
+    return timer
 
 
 def elapsed(work: Callable[[], object]) -> float:
@@ -94,7 +101,7 @@ def test_nothing_happens_until_the_time_is_up(watch: Watch, spawn: Spawn) -> Non
     spawn()
     start = time.monotonic()
     assert watch.wait(0.3) == 0
-    assert 0.3 <= time.monotonic() - start < 2
+    assert 0.3 <= time.monotonic() - start < PATIENCE
     assert not watch.ended()
 
 
@@ -102,7 +109,7 @@ def test_the_end_is_told_at_once(watch: Watch, spawn: Spawn) -> None:
     process = spawn()
 
     later(0.2, process.kill)
-    assert elapsed(lambda: watch.wait(30)) < 5
+    assert elapsed(lambda: watch.wait(LIMIT)) < PATIENCE
     assert watch.ended()
 
 
@@ -114,7 +121,7 @@ def test_the_end_is_noticed_without_a_unified_hierarchy(manager: Manager, spawn:
     watch = cgroups.load(paths).watch()
     try:
         later(0.2, process.kill)
-        assert elapsed(lambda: watch.wait(30)) < 5
+        assert elapsed(lambda: watch.wait(LIMIT)) < PATIENCE
         assert watch.ended()
     finally:
         watch.close()
@@ -123,11 +130,11 @@ def test_the_end_is_noticed_without_a_unified_hierarchy(manager: Manager, spawn:
 def test_out_of_memory(manager: Manager, watch: Watch, spawn: Spawn) -> None:
     if not has_memory(manager):
         pytest.skip("no memory controller here")
-    manager.set({"memory": {"limit": LIMIT, "swap": LIMIT}}, devices=False)
+    manager.set({"memory": {"limit": MEMORY, "swap": MEMORY}}, devices=False)
     spawn()
     for _ in range(2):
         process = spawn(HUNGRY)
-        assert watch.wait(30) >= 1
+        assert watch.wait(LIMIT) >= 1
         assert process.wait() == -9
         assert not watch.ended()
         while watch.wait(0.2):  # v1 may tell more than once while a process dies
@@ -136,9 +143,16 @@ def test_out_of_memory(manager: Manager, watch: Watch, spawn: Spawn) -> None:
 
 def test_processes_that_come_and_stand_still_are_no_event(manager: Manager, watch: Watch, spawn: Spawn) -> None:
     spawn()
-    later(0.1, manager.freeze)
-    later(0.3, manager.thaw)
-    assert watch.wait(0.6) == 0
+
+    def freeze_and_thaw() -> None:
+        manager.freeze()
+        time.sleep(0.1)
+        manager.thaw()
+
+    thread = later(0.1, freeze_and_thaw)
+    while thread.is_alive():
+        assert watch.wait(0.2) == 0
+    assert watch.wait(0.2) == 0
     assert not watch.ended()
 
 
@@ -147,15 +161,15 @@ def test_removal_is_the_end_and_no_event(manager: Manager, watch: Watch, spawn: 
     process.kill()
     process.wait()
     manager.delete()
-    assert watch.wait(5) == 0
+    assert watch.wait(LIMIT) == 0
     assert watch.ended()
 
 
 def test_close_leaves_no_descriptor(manager: Manager) -> None:
     manager.pids()
-    before = os.listdir("/proc/self/fd")
+    before = Snapshot()
     manager.watch().close()
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    before.assert_unchanged()
 
 
 def test_statistics_of_a_process(manager: Manager, spawn: Spawn) -> None:
@@ -166,8 +180,8 @@ def test_statistics_of_a_process(manager: Manager, spawn: Spawn) -> None:
     assert found["cpu"]["usage"]["total"] > 10_000_000
     assert found["pids"]["current"] == 1
     if has_memory(manager):
-        assert found["memory"]["usage"]["usage"] > 0
         assert found["memory"]["raw"]
+        wait_until(lambda: manager.stats()["memory"]["usage"]["usage"] > 0)  # when it has begun to run here
 
 
 def test_statistics_of_what_is_not_there(manager: Manager) -> None:

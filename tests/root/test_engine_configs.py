@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.root.conftest import CGROUPS, Bundle, ConsoleSocket, Runtime, Sandbox, Spec, wait_until
+from tests.root.conftest import CGROUPS, LIMIT, Bundle, ConsoleSocket, Runtime, Sandbox, Spec, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -342,7 +342,7 @@ class Running:
         )
         self.runtime.ok("start", self.name)
         self.pid = int(pid_file.read_text())
-        wait_until(lambda: "the end" in self.text(), 20)
+        wait_until(lambda: "the end" in self.text())
         return Probed(self.text())
 
     def text(self) -> str:
@@ -355,7 +355,7 @@ class Running:
         wait_until(lambda: self.runtime.status(self.name) == "stopped")
         self.runtime.ok("delete", self.name)
         if self.console:
-            self.console.thread.join(10)
+            self.console.thread.join(LIMIT)
 
 
 def give_rootfs(rootfs: Path, spec: Spec) -> None:
@@ -457,12 +457,12 @@ def exec_in(adapter: Adapter, process: Spec, sandbox: Sandbox) -> None:
     def printed() -> str:
         return console.output.decode() if console else out.read_text()
 
-    wait_until(lambda: "the end" in printed(), 20)
+    wait_until(lambda: "the end" in printed())
     check_process(process, Probed(printed()), 0o022)
     assert Probed(printed()).line("Seccomp") == ("2" if spec["linux"].get("seccomp") else "0")
     container.stop()
     if console:
-        console.thread.join(10)
+        console.thread.join(LIMIT)
 
 
 def test_all_files_are_covered() -> None:
@@ -482,6 +482,6 @@ def test_process_that_ends_at_once(sandbox: Sandbox) -> None:
         begin = time.monotonic()
         for _ in range(3):
             sandbox.runtime().ok("run", "--bundle", str(bundle.path), "short")
-        assert time.monotonic() - begin < 30
+        assert time.monotonic() - begin < LIMIT / 2
     finally:
         adapter.close()

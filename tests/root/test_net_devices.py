@@ -17,7 +17,8 @@ import pytest
 
 from libcontainer import net_devices
 from libcontainer.net_devices import NetDevices
-from tests.root.conftest import wait_until
+from tests.root.conftest import LIMIT, wait_until
+from tests.root.laboratory import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +37,9 @@ class Net:
     def __init__(self, name: str) -> None:
         self.name = name
         self.path = f"/run/netns/{name}"
-        subprocess.run(["ip", "netns", "add", name], check=True)
+
+    def make(self) -> None:
+        subprocess.run(["ip", "netns", "add", self.name], check=True)
         self.ip("link", "set", "lo", "up")
 
     def ip(self, *args: str) -> str:
@@ -84,8 +87,10 @@ def nets() -> Iterator[Callable[[str], Net]]:
     made: list[Net] = []
 
     def make(name: str) -> Net:
-        made.append(Net(f"pyrunc-{os.getpid()}-{name}"))
-        return made[-1]
+        net = Net(f"pyrunc-{os.getpid()}-{name}")
+        made.append(net)
+        net.make()
+        return net
 
     yield make
     for net in made:
@@ -191,7 +196,7 @@ def test_a_packet_gets_through(runtime: Runtime, bundle: Bundle, host: Net) -> N
     for kind in ("bounding", "effective", "permitted"):
         bundle.spec["process"]["capabilities"][kind].append("CAP_NET_RAW")
     configure(bundle, {"dev0": {"name": "eth0"}})
-    bundle.args("ping", "-c", "1", "-w", "5", "10.77.0.9")
+    bundle.args("ping", "-c", "1", "-w", "60", "-W", "60", "10.77.0.9")
     assert "1 packets received" in runtime.ok("run", "--bundle", str(bundle.path), NAME)
 
 
@@ -342,7 +347,7 @@ class Somewhere:
         result: list[Any] = []
         thread = threading.Thread(target=lambda: result.append(self._inside(function)))
         thread.start()
-        thread.join(60)
+        thread.join(LIMIT)
         assert result, "it has failed in there"
         return result[0]
 
@@ -426,12 +431,12 @@ def test_a_substitute_of_the_last_moment_is_not_set_up(
 
 def test_the_namespace_is_let_go(host: Net, nets: Callable[[str], Net]) -> None:
     """No descriptor stays."""
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = Snapshot()
     moved(host, nets("joined"), []).close()
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    before.assert_unchanged()
     with pytest.raises(OSError, match="nowhere"):
         NetDevices("/run/netns/nowhere", lambda *_: None)
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    before.assert_unchanged()
 
 
 # -- restore
@@ -444,7 +449,7 @@ def checkpointed(runtime: Runtime, sandbox: Sandbox, bundle: Bundle) -> str:
     log = sandbox.directory / "log"
     command = [runtime.command, "--root", str(runtime.root), "--log", str(log), "run", "--detach", "--bundle", str(bundle.path)]
     null = subprocess.DEVNULL
-    subprocess.run([*command, NAME], stdin=null, stdout=null, stderr=null, check=True, timeout=60)
+    subprocess.run([*command, NAME], stdin=null, stdout=null, stderr=null, check=True, timeout=LIMIT)
     runtime.ok("checkpoint", "--image-path", images, NAME)
     return images
 
@@ -456,7 +461,7 @@ def restore(runtime: Runtime, bundle: Bundle, images: str) -> tuple[int, str]:
     command = [runtime.command, "--root", str(runtime.root), "--log", str(log), "restore", "--detach"]
     null = subprocess.DEVNULL
     command += ["--image-path", images, "--bundle", str(bundle.path), NAME]
-    status = subprocess.run(command, stdin=null, stdout=null, stderr=null, check=False, timeout=60).returncode
+    status = subprocess.run(command, stdin=null, stdout=null, stderr=null, check=False, timeout=LIMIT).returncode
     return status, log.read_text() if log.exists() else ""
 
 
