@@ -28,6 +28,15 @@ require_criu() {
 	command -v criu >/dev/null || skip "no CRIU; tools/criu fetches one"
 }
 
+# jq -e of nothing fails. (It does not in jq 1.6.)
+jq() {
+	[[ $1 == -e || $1 == -se ]] || { command jq "$@"; return; }
+	local said status=0
+	said="$(command jq "$@")" || status=$?
+	printf '%s\n' "$said"
+	[[ $status -eq 0 && -n $said ]]
+}
+
 # --- the command ---------------------------------------------------------------------
 
 pyrunc() {

@@ -203,6 +203,7 @@ saved() { # saved MEMBER: of the cgroup object in state.json
 	expect_match 'Cpus_allowed_list:.1$'
 	run_pyrunc -0 update --cpuset-mems 0 --cpuset-cpus 0 "$CT"
 	[[ $(file cpuset cpuset.mems) == 0 ]]
+	[[ $(saved cpuset_mems) == '"0"' ]] # where all have the only node anyway
 	[[ $(file cpuset cpuset.cpus) == 0 ]]
 	run_pyrunc -0 update --memory 50M "$CT"
 	[[ $(file cpuset cpuset.cpus) == 0 ]]
@@ -278,6 +279,16 @@ saved() { # saved MEMBER: of the cgroup object in state.json
 	echo '{"memory": {"limit": "x"}}' >"$BATS_TEST_TMPDIR/r.json"
 	run_pyrunc -1 update -r "$BATS_TEST_TMPDIR/r.json" "$CT"
 	expect "memory.limit"
+	echo '[]' >"$BATS_TEST_TMPDIR/r.json"
+	run_pyrunc -1 update -r "$BATS_TEST_TMPDIR/r.json" "$CT"
+	expect "$BATS_TEST_TMPDIR/r.json: must be an object, is an array"
+	update_from() { # update_from TEXT
+		pyrunc update -r - "$CT" <<<"$1"
+	}
+	run_command -1 update_from '[]'
+	expect "standard input: must be an object, is an array"
+	run_command -1 update_from '{'
+	expect "standard input: invalid JSON"
 }
 
 @test "update: unified" {
