@@ -33,7 +33,8 @@ _STRING_TYPE = {str}
 def load(source: str | bytes) -> Spec:
     """The spec in the file `source`, or in `source` itself if it is bytes."""
     try:
-        return normalize(_read(source))
+        spec: Spec = _conform(SPEC, _read(source), source)
+        return spec
     except FileNotFoundError:
         name = os.path.basename(os.fsdecode(source))
         raise Error(f"JSON specification file {name} not found") from None
@@ -41,13 +42,13 @@ def load(source: str | bytes) -> Spec:
 
 def load_process(source: str | bytes) -> Process:
     """The process object of `exec --process`."""
-    process: Process = _conform(PROCESS, _read(source))
+    process: Process = _conform(PROCESS, _read(source), source)
     return process
 
 
 def load_resources(source: str | bytes) -> Resources:
     """The resources object of `update --resources`."""
-    resources: Resources = _conform(RESOURCES, _read(source))
+    resources: Resources = _conform(RESOURCES, _read(source), source)
     return resources
 
 
@@ -63,7 +64,12 @@ def _read(source: str | bytes) -> object:
         document = jsonfast.loads(text)
         return _without_lone_surrogates(document) if b"\\u" in text else document
     except ValueError as error:
-        raise InvalidSpec("" if isinstance(source, bytes) else source, f"invalid JSON: {error}") from None
+        raise InvalidSpec(_name(source), f"invalid JSON: {error}") from None
+
+
+def _name(source: str | bytes) -> str:
+    """Of what is wrong as a whole."""
+    return "" if isinstance(source, bytes) else source
 
 
 def _without_lone_surrogates(document: object) -> object:
@@ -87,11 +93,11 @@ class _Mismatch(Exception):
         return self
 
 
-def _conform(node: Node, document: object) -> Any:
+def _conform(node: Node, document: object, source: str | bytes = b"") -> Any:
     try:
         return _fit(node, document)
     except _Mismatch as mismatch:
-        raise InvalidSpec(mismatch.path, mismatch.reason) from None
+        raise InvalidSpec(mismatch.path or _name(source), mismatch.reason) from None
 
 
 def _fit(node: Node, value: object) -> Any:

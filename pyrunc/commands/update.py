@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from libcontainer.errors import Error, SyscallError
+from libcontainer.errors import Error, InvalidSpec, SyscallError
 from pyrunc import units
 from pyrunc.options import NUMBER, TEXT, Command, Flag
 
@@ -85,12 +85,22 @@ def _from_file(source: str) -> Resources:
     from libcontainer import spec
 
     if source == "-":
-        with open(0, "rb", buffering=0, closefd=False) as file:
-            return spec.load_resources(file.readall())
+        return _from_stdin()
     try:
         return spec.load_resources(os.path.abspath(source))
     except OSError as error:
         raise SyscallError("open", error.errno or 0, source) from None
+
+
+def _from_stdin() -> Resources:
+    from libcontainer import spec
+
+    with open(0, "rb", buffering=0, closefd=False) as file:
+        text = file.readall()
+    try:
+        return spec.load_resources(text)
+    except InvalidSpec as error:
+        raise InvalidSpec(error.path or "standard input", error.reason) from None
 
 
 def _from_flags(call: Invocation) -> Resources:
