@@ -7,10 +7,11 @@ signal and stderr say more; CAUSES knows the lines of the log whose cure is not 
 from __future__ import annotations
 
 import os
+from errno import ENOSPC
 
 from libcontainer.criu import log, messages
 from libcontainer.criu.process import ending
-from libcontainer.errors import Error
+from libcontainer.errors import Error, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,6 +66,19 @@ CAUSES = (
         "the processes may not be under their AppArmor profile or SELinux label here: load it, or use --lsm-profile",
     ),
     (("Can't connect to server",), "no page server answers there: start it first, criu page-server --port PORT"),
+    (("Failed to resolve hostname",), "--page-server: that host has no address here: give one that has, or the address itself"),
+    (
+        ("connect to lazy-pages.socket failed",),
+        "no lazy-pages daemon answers: start it first, criu lazy-pages with the same images and work directory",
+    ),
+    (
+        ("No space left on device", "Disk quota exceeded", "no space left on device"),
+        "a file system is full: make room for the images, or take another directory (--image-path, --work-path)",
+    ),
+    (
+        ("Can't create log file",),
+        "CRIU cannot write where its log belongs: --work-path, or without it --image-path, must be a directory that takes it",
+    ),
     (("Connected TCP socket",), "the container has established TCP connections: use --tcp-established or --tcp-close"),
     (("In-flight",), "the container has connections that are being made: use --tcp-skip-in-flight"),
     (("Some file locks are hold", "file locks are hold"), "the container holds file locks: use --file-locks"),
@@ -114,7 +128,7 @@ class CriuFailed(Error):
         return f"criu failed: type {name.upper()} errno {self.errno}: {self._cause()}{where}"
 
     def _cause(self) -> str:
-        words = " ".join((self.line or self._stderr() or self.said).split())[:LONGEST]
+        words = " ".join((self.line or self._stderr() or _plain(self.said)).split())[:LONGEST]
         if self.hung:
             hung = f"CRIU did nothing for {self.hung:.0f} seconds and was killed"
             words = f"{hung}; its first error: {words}" if words else hung
@@ -128,7 +142,12 @@ class CriuFailed(Error):
     def _stderr(self) -> str:
         """Its last line; CRIU repeats its usage text for a wrong option."""
         lines = [line for line in self.stderr.splitlines() if line.strip()]
-        return next((line for line in lines if "rror" in line), lines[-1] if lines else "")
+        return _plain(next((line for line in lines if "rror" in line), lines[-1] if lines else ""))
+
+
+def _plain(line: str) -> str:
+    """Words that are not in the log: without the place in the source, and nothing if they are a harmless error's."""
+    return log.relevant([line]) or "" if log.MARK in line else line
 
 
 def _found(text: str, words: str) -> bool:
@@ -147,6 +166,8 @@ def explain(err: CriuFailed, work: int, path: str, warn: Callable[..., None]) ->
     path = os.path.realpath(path)
     lines = log.read(work, os.path.basename(path))
     err.add_log(path, lines)
+    if err.line is None and not os.fstatvfs(work).f_bavail:  # the log ends where there was no room for it
+        err.line = strerror(ENOSPC)
     quoted = log.quote(lines)
     if quoted:
         warn("warning", f'--- Quoting "{path}"')

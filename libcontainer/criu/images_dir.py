@@ -195,8 +195,12 @@ def write(images: int, name: str, content: bytes) -> None:
     """Replace the file, whatever was there."""
     remove(images, name)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(name, flags, 0o600, dir_fd=images), "wb") as file:
-        file.write(content)
+    try:
+        with open(os.open(name, flags, 0o600, dir_fd=images), "wb") as file:
+            file.write(content)
+    except OSError as err:
+        path = os.readlink(f"/proc/self/fd/{images}")
+        raise SyscallError("write", err.errno or 0, f"{path}/{name}") from None
 
 
 def read(images: int, name: str) -> bytes:

@@ -42,6 +42,7 @@ CONSEQUENCES = (
     "cgroupd: recv req error",
     "Unable to detach from",
 )
+MARK = "Error ("
 LARGEST = 1 << 24  # of a log that is looked at
 CONTEXT = 5  # lines before an error that are quoted with it
 
@@ -73,7 +74,7 @@ def errors(lines: Iterable[str]) -> list[Line]:
 
 
 def _is_error(text: str) -> bool:
-    marked = "Error (" in text or any(words in text for words in UNMARKED)
+    marked = MARK in text or any(words in text for words in UNMARKED)
     return marked and not any(words in text for words in HARMLESS)
 
 
@@ -85,7 +86,7 @@ def relevant(lines: Iterable[str]) -> str | None:
 
 def message(text: str) -> str:
     """What follows "Error (file.c:12): ", or the time."""
-    before, marked, rest = text.partition("Error (")
+    before, marked, rest = text.partition(MARK)
     return rest.partition("): ")[2].strip() if marked else before.partition(") ")[2].strip()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 
@@ -146,8 +147,10 @@ def status_fd(number: int) -> int | None:
         return None
     try:
         flags = fcntl.fcntl(number, fcntl.F_GETFL)
-    except (OSError, ValueError, OverflowError) as err:
+    except OSError as err:
         raise Error(f"invalid --status-fd argument {number}") from err
+    except (ValueError, OverflowError):  # no descriptor has such a number
+        raise Error(f"invalid --status-fd argument {number}") from OSError(errno.EBADF, "")
     if flags & os.O_ACCMODE == os.O_RDONLY:
         raise Error(f"invalid --status-fd argument {number}: not writable")
     return number

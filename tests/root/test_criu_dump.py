@@ -5,6 +5,7 @@ Restore is tested elsewhere; here the images, CRIU's log and the container that 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -413,6 +415,44 @@ def test_a_criu_that_is_killed_leaves_the_network_open(case: Case, monkeypatch: 
     monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
     assert "CRIU crashed (signal: killed)" in case.refused("--tcp-established", "--network-lock", method)
     assert ask(case, "after") == "after"
+
+
+@pytest.fixture
+def small(case: Case) -> Iterator[Path]:
+    """A file system with room for some images, where those of the case shall be."""
+    case.images = case.sandbox.directory / "small/images"
+    case.images.parent.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "small", str(case.images.parent)], check=True)
+    yield case.images.parent
+    subprocess.run(["umount", str(case.images.parent)], check=True)
+
+
+@pytest.mark.parametrize("free", [200 << 10, 16 << 10, 0])
+def test_a_disk_that_is_full_loses_no_container(case: Case, small: Path, free: int) -> None:
+    """Whoever notices it: CRIU, or we when it asks for what is mounted."""
+    case.sh("")
+    with contextlib.suppress(OSError), (small / "filling").open("wb", buffering=0) as filling:
+        filling.write(bytes((200 << 10) - free))
+    status, text = case.runtime.run("checkpoint", "--image-path", str(case.images), case.name)
+    assert status == 1
+    said = text.strip().splitlines()[-1]
+    assert "a file system is full: make room" in said or f"write {case.images}/descriptors.json: no space left" in said, text
+    case.assert_runs()
+
+
+def test_a_directory_that_cannot_be_written_to(case: Case, small: Path) -> None:
+    case.sh("")
+    case.images.mkdir()
+    subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+    status, text = case.runtime.run("checkpoint", "--image-path", str(case.images), case.name)
+    assert status == 1
+    assert "CRIU cannot write where its log belongs" in text.strip().splitlines()[-1]
+    case.assert_runs()
+
+
+def test_a_page_server_that_nobody_knows(case: Case) -> None:
+    case.sh("")
+    assert "--page-server: that host has no address here" in case.refused("--page-server", "nobody.invalid:1")
 
 
 def test_no_criu(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

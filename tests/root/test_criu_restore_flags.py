@@ -170,6 +170,13 @@ def test_auto_dedup(case: Case) -> None:
     assert blocks() == 0
 
 
+def test_lazy_pages_without_their_daemon(case: Case) -> None:
+    case.sh("")
+    case.dump()
+    assert "no lazy-pages daemon answers: start it first" in case.restore_refused("--lazy-pages")
+    case.restored()
+
+
 class Terminal:
     """One of the host's, and what is written to it."""
 

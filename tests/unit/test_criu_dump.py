@@ -514,6 +514,13 @@ def test_the_status_descriptor_must_be_one_that_can_be_written_to() -> None:
     assert describe(caught.value) == f"invalid --status-fd argument {write}: bad file descriptor"
 
 
+@pytest.mark.parametrize("number", [-5, 1 << 31, (1 << 63) - 1])
+def test_the_status_descriptor_is_a_number_that_one_may_have(number: int) -> None:
+    with pytest.raises(Error) as caught:
+        status_fd(number)
+    assert describe(caught.value) == f"invalid --status-fd argument {number}: bad file descriptor"
+
+
 def test_state_rules(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     for status in ("created", "stopped"):
         monkeypatch.setattr("libcontainer.container.Container.status", lambda _self, status=status: status)

@@ -39,6 +39,11 @@ def told(line: str, **how: object) -> str:
         ("pagemap-cache: Unable to grow page pipe", "fs.pipe-max-size"),
         ("Can't get rlimit for 7: Operation not permitted", "CAP_SYS_RESOURCE"),
         ("Can't connect to server 127.0.0.1:9", "criu page-server"),
+        ("Failed to resolve hostname: nobody: No such file or directory", "--page-server"),
+        ("uffd: connect to lazy-pages.socket failed: No such file or directory", "criu lazy-pages"),
+        ("page-xfer: Unable to spice data: No space left on device", "make room"),
+        ("Can't create log file dump.log: Read-only file system", "--work-path"),
+        ("write: Disk quota exceeded", "make room"),
         ("tty: No task found with sid 0", "--shell-job"),
         ("Can't fork for 3849: File exists", "wait for its parent to reap it"),
         ("Can't fork for 2: Resource temporarily unavailable", "linux.resources.pids.limit"),
@@ -107,6 +112,17 @@ def test_a_criu_too_old_to_be_asked_anything() -> None:
     stderr = "Error (criu/vdso.c:381): vdso: UnError (criu/cr-service.c:1246): Can't recv request: Connection reset by peer"
     error = CriuFailed(messages.FEATURE_CHECK, exit_code=1, stderr=stderr)
     assert "type FEATURE CHECK errno 0: this CRIU is too old for this kernel" in str(error)
+
+
+def test_what_it_says_without_a_log_has_no_place_of_its_source_either() -> None:
+    stderr = "Error (criu/log.c:226): Can't create log file dump.log: Read-only file system"
+    assert "must be a directory that takes it: Can't create log file dump.log" in str(CriuFailed(messages.DUMP, stderr=stderr))
+
+
+def test_a_harmless_error_is_no_answer() -> None:
+    """CRIU answers with the first one that it had; the log may have had no room for the others."""
+    error = CriuFailed(messages.DUMP, exit_code=1, said=HARMLESS.partition(" ")[2])
+    assert str(error) == "criu failed: type DUMP errno 0: CRIU gave no reason (exit status 1)"
 
 
 def test_a_log_that_is_not_there_is_not_named() -> None:
