@@ -291,6 +291,31 @@ def remove_cgroup(directory: Path, seconds: float = LIMIT) -> None:
     wait_until(removed, seconds)
 
 
+class Share:
+    """What `used` (seconds of CPU time) grows by in some seconds, as a share of one CPU: between `least` and `most`, for
+    looking takes time too. `idle` is what all CPUs together had left."""
+
+    __slots__ = ("idle", "least", "most")
+
+    def __init__(self, used: Callable[[], float], seconds: float) -> None:
+        idle, outer = _idle(), time.monotonic()
+        before, inner = used(), time.monotonic()
+        time.sleep(seconds)
+        inner = time.monotonic() - inner
+        spent = used() - before
+        outer = time.monotonic() - outer
+        self.least, self.most, self.idle = spent / outer, spent / inner, (_idle() - idle) / outer
+
+    def is_about(self, wanted: float) -> bool:
+        """Within ten percent; less is no wonder on a machine that had nothing more to give."""
+        return self.least < wanted * 1.1 and (self.most > wanted * 0.9 or self.idle < 0.5)
+
+
+def _idle() -> float:
+    """Seconds of all CPUs since the boot: proc_stat(5)."""
+    return int(Path("/proc/stat").read_text().split(maxsplit=5)[4]) / os.sysconf("SC_CLK_TCK")
+
+
 @pytest.fixture
 def sandbox(pyrunc: str) -> Iterator[Sandbox]:
     """A sandbox; after the test and a `delete --force` of its containers nothing of them may be left."""

@@ -16,7 +16,7 @@ import pytest
 
 from libcontainer import cgroups
 from libcontainer.example_spec import example
-from tests.root.conftest import CGROUPS, Bundle, Runtime, Sandbox, wait_until
+from tests.root.conftest import CGROUPS, LIMIT, Bundle, Runtime, Sandbox, remove_cgroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,8 +73,12 @@ class Driver:
         """What systemd says of the container's unit."""
         prefix = (*self.runtime.prefix, "systemctl", "--user") if self.uid else ("systemctl",)
         command = [*prefix, "show", "--property", ",".join(properties), self.unit]
-        text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+        text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=LIMIT).stdout
         return dict(line.split("=", 1) for line in text.splitlines())
+
+    def forgotten(self) -> bool:
+        """Whether systemd knows nothing of the unit any more: it unloads it when it has nothing else to do."""
+        return not self.systemd or self.shown("LoadState") == {"LoadState": "not-found"}
 
     def limit(self, resources: dict[str, Any], *args: str) -> None:
         """What the container may use, and what it runs."""
@@ -126,9 +130,8 @@ def delegated(name: str, uid: int) -> Iterator[None]:
     try:
         yield
     finally:
-        wait_until(lambda: not (top / "caller/cgroup.procs").read_text())
         for directory in (top / "caller", top):
-            directory.rmdir()
+            remove_cgroup(directory)
 
 
 @contextlib.contextmanager

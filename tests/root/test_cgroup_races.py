@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.root.conftest import CGROUPS, Bundle, Sandbox, wait_until
+from tests.root.conftest import CGROUPS, LIMIT, Bundle, Sandbox, remove_cgroup, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +61,7 @@ class Place:
     def run(self, *args: str) -> tuple[int, str]:
         process, out = self.popen(*args)
         try:
-            process.wait(60)
+            process.wait(LIMIT)
         finally:
             process.kill()
         return process.returncode, out.read_text()
@@ -169,7 +169,7 @@ def test_exec_waits_in_a_paused_container(place: Place) -> None:
     assert process.poll() is None
     assert out.read_text() == ""
     place.ok("resume", "c")
-    assert process.wait(10) == 0
+    assert process.wait(LIMIT) == 0
     assert out.read_text() == "thawed\n"
 
 
@@ -177,12 +177,9 @@ def test_delete_ends_an_exec_that_waits_in_a_paused_container(place: Place) -> N
     place.start("sleep 1000")
     place.ok("pause", "c")
     process, out = place.popen("exec", "--ignore-paused", "c", "echo", "never")
-    for _ in range(100):
-        if len(json.loads(place.ok("ps", "--format", "json", "c"))) > 1:
-            break
-        time.sleep(0.1)
+    wait_until(lambda: len(json.loads(place.ok("ps", "--format", "json", "c"))) > 1)
     place.ok("delete", "--force", "c")
-    assert process.wait(10) != 0
+    assert process.wait(LIMIT) != 0
     assert "never\n" not in out.read_text()
     assert gone(place)
 
@@ -321,8 +318,7 @@ def test_exec_goes_where_init_is_when_the_cgroup_is_gone(unified: Place) -> None
         wait_until(lambda: unified.status() == "stopped")
         unified.ok("delete", "c")
     finally:
-        wait_until(lambda: not (elsewhere / "cgroup.procs").read_text())
-        elsewhere.rmdir()
+        remove_cgroup(elsewhere)
 
 
 def test_exec_goes_where_init_is_when_the_cgroup_takes_no_processes(unified: Place) -> None:
@@ -354,7 +350,7 @@ def test_a_container_in_a_threaded_cgroup(unified: Place) -> None:
     finally:
         unified.run("delete", "--force", "c")
         for directory in (top / "threaded", top):
-            directory.rmdir()
+            remove_cgroup(directory)
 
 
 def test_the_cgroup_stays_the_host_s(unified: Place) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -14,6 +16,7 @@ from libcontainer import cgroups
 from libcontainer.cgroups import Manager, fs1
 from libcontainer.cgroups.files import ROOT
 from libcontainer.errors import Error, SyscallError, Unsupported, describe
+from tests.root.conftest import LIMIT, wait_until
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
@@ -30,7 +33,8 @@ def manager() -> Iterator[Manager]:
     manager = cgroups.new(f"/{NAME}/c", "c")
     yield manager
     for pid in manager.pids():
-        os.kill(pid, 9)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, 9)
     manager.delete()
     for path in set(manager.paths.values()):
         if os.path.isdir(os.path.dirname(path)):
@@ -351,9 +355,7 @@ def test_freeze_stops_and_thaw_continues(
     assert ticks() == before
     manager.thaw()
     assert not manager.frozen()
-    deadline = time.monotonic() + 5
-    while ticks() == before:
-        assert time.monotonic() < deadline
+    wait_until(lambda: ticks() > before)
 
 
 def test_a_frozen_ancestor_is_not_our_pause(manager: Manager) -> None:
@@ -386,7 +388,7 @@ def test_kill_reaches_the_whole_subtree_even_frozen(
     assert manager.pids(recursive=False) == [processes[0].pid]
     manager.freeze()
     manager.kill()
-    assert [p.wait(5) for p in processes[:2]] == [-9, -9]
+    assert [p.wait(LIMIT) for p in processes[:2]] == [-9, -9]
     assert processes[2].poll() is None
     assert not manager.frozen()
     manager.delete()
@@ -399,7 +401,7 @@ def test_kill_without_a_freezer(manager: Manager, spawn: Callable[..., subproces
     manager.join(process.pid)
     bare = cgroups.load({"devices": manager.paths["devices"]})
     bare.kill()
-    assert process.wait(5) == -9
+    assert process.wait(LIMIT) == -9
 
 
 def test_delete_waits_for_dying_processes(
@@ -408,12 +410,13 @@ def test_delete_waits_for_dying_processes(
     manager.create({})
     process = spawn()
     manager.join(process.pid)
-    killer = subprocess.Popen(["sh", "-c", f"sleep 0.1; kill -9 {process.pid}"])
     began = time.monotonic()
+    killer = threading.Timer(0.1, process.kill)
+    killer.start()
     manager.delete()
     assert time.monotonic() - began > 0.05
     assert not manager.exists()
-    killer.wait()
+    killer.join()
 
 
 def test_delete_of_an_occupied_cgroup_fails(

@@ -7,6 +7,7 @@ machine.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from libcontainer.cgroups import Manager, ebpf, fs2
 from libcontainer.cgroups.devices import evaluate
 from libcontainer.cgroups.files import ROOT
 from libcontainer.errors import Error, SyscallError, Unsupported, describe
+from tests.root.conftest import LIMIT
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -52,7 +54,8 @@ else:
         manager = cgroups.new(f"/{NAME}/c", "c")
         yield manager
         for pid in manager.pids():
-            os.kill(pid, 9)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, 9)
         manager.delete()
         parent = os.path.dirname(manager.paths[""])
         if os.path.isdir(parent):
@@ -175,18 +178,21 @@ else:
     def test_at_no_moment_is_there_none_or_another(manager: Manager) -> None:
         """One process opens all the time what both lists allow, and what none of them does."""
         code = (
-            "import os, sys\nsys.stdin.readline()\nwhile not os.path.exists(sys.argv[1]):\n"
+            "import os, sys\nsys.stdin.readline()\nprint(flush=True)\nwhile not os.path.exists(sys.argv[1]):\n"
             " os.close(os.open('/dev/null', os.O_RDWR))\n try: os.open('/dev/kmsg', os.O_RDONLY)\n"
             " except PermissionError: continue\n sys.exit('opened')"
         )
         manager.create({})
         manager.set({"devices": DENY})
         stop = f"{manager.paths['']}/stop"
-        process = subprocess.Popen([sys.executable, "-c", code, stop], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        process = subprocess.Popen([sys.executable, "-c", code, stop], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
         manager.join(process.pid)
         assert process.stdin
+        assert process.stdout
         process.stdin.write("\n")
         process.stdin.flush()
+        assert process.stdout.readline() == "\n"  # it has begun
         for number in range(200):
             manager.set({"devices": [*DENY, {**KMSG, "minor": 100 + number}]})
         os.mkdir(stop)
@@ -256,7 +262,7 @@ else:
             manager.kill()
         else:
             Manager.kill(manager)
-        assert [first.wait(5), second.wait(5)] == [-9, -9]
+        assert [first.wait(LIMIT), second.wait(LIMIT)] == [-9, -9]
         manager.thaw()
         manager.delete()
         assert not manager.exists()
@@ -273,7 +279,7 @@ else:
             file.write(str(process.pid))
         assert manager.pids() == [process.pid]
         manager.kill()
-        process.wait(5)
+        process.wait(LIMIT)
         manager.delete()
         assert not manager.exists()
 
@@ -302,9 +308,9 @@ else:
         manager.create({})
         process = spawn()
         manager.join(process.pid)
+        began = time.monotonic()
         timer = threading.Timer(0.1, process.kill)
         timer.start()
-        began = time.monotonic()
         manager.delete()
         assert time.monotonic() - began > 0.05
         assert not manager.exists()

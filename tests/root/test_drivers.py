@@ -163,16 +163,14 @@ def test_a_life(driver: Driver) -> None:
     assert (status[0], "that is not stopped: running" in status[1]) == (1, True)
     runtime.ok("delete", "--force", name)
     assert not directory.exists()
-    if driver.systemd:
-        assert driver.shown("LoadState") == {"LoadState": "not-found"}
+    wait_until(driver.forgotten)
 
 
 def test_what_ends_by_itself_leaves_nothing(driver: Driver) -> None:
     driver.limit({}, "sh", "-c", "exit 7")
     assert driver.run()[0] == 7
     assert not driver.cgroup("pids").exists()
-    if driver.systemd:
-        assert driver.shown("LoadState") == {"LoadState": "not-found"}
+    wait_until(driver.forgotten)
 
 
 def test_a_create_that_fails_leaves_nothing(driver: Driver) -> None:
@@ -180,5 +178,4 @@ def test_a_create_that_fails_leaves_nothing(driver: Driver) -> None:
     assert driver.run()[0] == 1
     wait_until(lambda: not driver.cgroup("cpuset").exists())
     assert not os.path.exists(driver.runtime.root / driver.name)
-    if driver.systemd:
-        assert driver.shown("LoadState") == {"LoadState": "not-found"}
+    wait_until(driver.forgotten)

@@ -15,6 +15,7 @@ import pytest
 from libcontainer import Container, Error, faults
 from libcontainer.errors import describe
 from tests.resctrl_tree import Resctrl
+from tests.root.conftest import LIMIT
 from tests.root.laboratory import Laboratory
 
 if TYPE_CHECKING:
@@ -160,6 +161,6 @@ def test_an_exec_that_cannot_join(lab: Laboratory, tree: Resctrl) -> None:
 @pytest.mark.skipif(not shutil.which("runc"), reason="runc is not installed")
 def test_runc_deletes_it(lab: Laboratory, tree: Resctrl) -> None:
     container = lab.make(with_rdt(lab, schemata=["L3:0=f"], enableMonitoring=True))
-    subprocess.run(["runc", "--root", lab.root, "delete", "--force", container.id], check=True, timeout=60)
+    subprocess.run(["runc", "--root", lab.root, "delete", "--force", container.id], check=True, timeout=LIMIT)
     assert not os.path.exists(container.directory)
     container.reap()
