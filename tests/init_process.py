@@ -20,7 +20,7 @@ from libcontainer.remote import Channel
 
 SOURCES = Path(__file__).parents[1] / "nsexec" / "src"
 SANITIZE = ["-std=gnu17", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-TIMEOUT = 30
+TIMEOUT = 60
 # protocol.h, written down a second time
 REQUEST = struct.Struct("=IIIIIIII")
 CALL = struct.Struct("=HHHHIBBBB6Q")

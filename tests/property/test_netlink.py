@@ -81,6 +81,15 @@ def test_a_message_that_is_cut_off_is_refused(head: tuple[int, int, int], body: 
 # -- the kernel's
 
 
+def everything_of(link: netlink.Netlink) -> tuple[list[bytes], list[tuple[int, str]]]:
+    """All links, and their names, of a moment in which nobody makes or removes one."""
+    while True:
+        names = socket.if_nameindex()
+        everything = list(link.dump(netlink.RTM_GETLINK, bytes(16)))
+        if socket.if_nameindex() == names:
+            return everything, names
+
+
 def test_the_loopback_link() -> None:
     """What the kernel says of it, by name and by number, and among all."""
     link = netlink.Netlink.here()
@@ -88,12 +97,12 @@ def test_the_loopback_link() -> None:
         index = socket.if_nametoindex("lo")
         named = link.ask(netlink.RTM_GETLINK, bytes(16) + netlink.attribute(3, "lo"))
         numbered = link.ask(netlink.RTM_GETLINK, struct.pack("=4xiII", index, 0, 0))
-        everything = link.dump(netlink.RTM_GETLINK, bytes(16))
+        everything, names = everything_of(link)
     finally:
         link.close()
     for body in (named, numbered, next(body for body in everything if struct.unpack_from("=4xi", body) == (index,))):
         assert netlink.attributes(body[16:])[3] == b"lo\0"
-    assert len(everything) == len(socket.if_nameindex())
+    assert len(everything) == len(names)
 
 
 def test_a_refusal() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from libcontainer.cgroups import systemd_bus, systemd_units
 from libcontainer.cgroups.systemd_bus import Bus, address
 from libcontainer.cgroups.systemd_units import UnitExists, Units
 from libcontainer.errors import Error, Unsupported, describe
+from tests.root.laboratory import Snapshot
 from tests.service_manager import ServiceManager, message_bus
 
 
@@ -104,7 +104,7 @@ def test_a_job_that_never_ends(units: Units, systemd: ServiceManager, monkeypatc
     with pytest.raises(Error) as caught:
         units.start("a.scope", [])
     assert str(caught.value) == "Timeout waiting for systemd to create a.scope"
-    assert 0.2 <= time.monotonic() - start < 5
+    assert 0.2 <= time.monotonic() - start < 25  # not the 30 s that are usual
 
 
 def test_a_unit_that_an_earlier_container_left_failed(units: Units, systemd: ServiceManager) -> None:
@@ -124,12 +124,19 @@ def test_a_unit_that_is_alive_is_left_alone(units: Units, systemd: ServiceManage
     assert not systemd.of("ResetFailedUnit")
 
 
-def test_a_unit_that_is_going_away_is_waited_for(units: Units, systemd: ServiceManager) -> None:
+def test_a_unit_that_is_going_away_is_waited_for(
+    units: Units, systemd: ServiceManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     systemd.units["a.scope"] = "deactivating"
     with pytest.raises(UnitExists):
         units.start("a.scope", [])
     assert len(systemd.of("StartTransientUnit")) == 3
-    threading.Timer(0.0, systemd.units.clear).start()
+
+    def unload(delay: float) -> None:
+        if delay:
+            systemd.units.clear()
+
+    monkeypatch.setattr(time, "sleep", unload)
     units.start("a.scope", [])
 
 
@@ -199,12 +206,12 @@ def _shut_down(fd: int, systemd: ServiceManager) -> None:
 
 
 def test_no_descriptor_is_left(units: Units) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = Snapshot()
     for _ in range(3):
         units.start("a.scope", [])
         units.stop("a.scope")
         units.close()
-    assert os.listdir("/proc/self/fd") == before
+    before.assert_unchanged()
 
 
 def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ import pytest
 
 from libcontainer import console
 from libcontainer.errors import Error, InvalidSpec, describe
+from tests.root.conftest import LIMIT
+from tests.root.laboratory import Snapshot
 
 OPEN: list[_socket.socket] = []
 
@@ -35,14 +37,14 @@ class Receiver:
         self.listener.bind(f"/proc/self/fd/{directory}/{path.name}")
         os.close(directory)
         self.listener.listen()
-        self.listener.settimeout(10)
+        self.listener.settimeout(LIMIT)
 
     def receive(self) -> tuple[bytes, list[int]]:
         """One message of one connection, after which the sender has closed it."""
         sock = self.listener.accept()[0]
         data, ancillary, flags, _ = sock.recvmsg(4096, socket.CMSG_SPACE(64))
         assert not flags & socket.MSG_CTRUNC
-        sock.settimeout(10)
+        sock.settimeout(LIMIT)
         assert sock.recv(1) == b""
         sock.close()
         fds = array.array("i")
@@ -119,11 +121,11 @@ def test_a_path_longer_than_an_address(tmp_path: Path, pty: tuple[int, int]) -> 
 @pytest.mark.parametrize("name", ["missing", "m" * 120])
 def test_nobody_there(tmp_path: Path, name: str) -> None:
     path = str(tmp_path / name)
-    before = os.listdir("/proc/self/fd")
+    before = Snapshot()
     with pytest.raises(Error) as caught:
         console.connect(path)
     assert describe(caught.value) == f"dial unix {path}: connect: no such file or directory"
-    assert os.listdir("/proc/self/fd") == before
+    before.assert_unchanged()
 
 
 def test_a_file_that_is_no_socket(tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from libcontainer import hooks
 from libcontainer.errors import HookError, describe
+from tests.root.laboratory import Snapshot
 
 STATE = hooks.state_document("c1", "creating", 42, "/bundle", {"a": "b"}, "1.3.0")
 
@@ -150,23 +150,20 @@ def test_nul_in_an_argument() -> None:
     assert "fork/exec '/bin/sh': embedded null" in failure({"path": "/bin/sh", "args": ["a\0b"]})
 
 
-def test_timeout_kills(tmp_path: Path) -> None:
-    began = time.monotonic()
-    text = failure(shell(f"echo $$ > {tmp_path}/pid; exec sleep 60", timeout=1))
+def test_timeout_kills() -> None:
+    before = Snapshot()
+    text = failure(shell("exec sleep 1000", timeout=1))
     assert text == "error running prestart hook #0: hook ran past specified timeout of 1.0s"
-    assert time.monotonic() - began < 30
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+    before.assert_unchanged()
 
 
 def test_within_its_timeout() -> None:
     run(shell("exit 0", timeout=60), shell("exit 0", timeout=1 << 40))
 
 
-def test_a_daemon_left_behind_does_not_hold_us() -> None:
-    began = time.monotonic()
-    run(shell("sleep 20 &"))
-    assert time.monotonic() - began < 15
+def test_a_daemon_left_behind_does_not_hold_us(tmp_path: Path) -> None:
+    run(shell(f"sleep 1000 & echo $! > {tmp_path}/pid"))
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)  # it is there, and has been all the time
 
 
 def test_signals_are_as_new(tmp_path: Path) -> None:
@@ -211,14 +208,16 @@ def test_stdio_closed_in_the_caller(tmp_path: Path) -> None:
 def test_cwd_is_the_hooks_alone(tmp_path: Path) -> None:
     here = os.getcwd()
     seen: set[str] = set()
-    stop = threading.Event()
+    begun, stop = threading.Event(), threading.Event()
 
     def watch() -> None:
         while not stop.is_set():
             seen.add(os.getcwd())
+            begun.set()
 
     watcher = threading.Thread(target=watch)
     watcher.start()
+    begun.wait()
     try:
         run(shell("pwd -P > out"), cwd=str(tmp_path))
     finally:
@@ -252,9 +251,9 @@ def test_a_caller_that_ignores_sigchld_is_told() -> None:
 
 
 def test_no_descriptor_is_left() -> None:
-    before = os.listdir("/proc/self/fd")
+    before = Snapshot()
     run(shell("exit 0"))
     failure(shell("exit 1"))
     failure({"path": "/nonexistent"})
     failure(shell("sleep 9", timeout=0))
-    assert os.listdir("/proc/self/fd") == before
+    before.assert_unchanged()

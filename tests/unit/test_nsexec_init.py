@@ -515,7 +515,7 @@ def test_a_hook_past_its_timeout_is_killed() -> None:
         hook(batch, "exec sleep 60", timeout=100)
         begin = time.monotonic()
         assert failure(init, batch).errno == errno.ETIMEDOUT
-        assert 0.1 <= time.monotonic() - begin < 20
+        assert 0.1 <= time.monotonic() - begin < 50
         assert Path(f"/proc/{init.process.pid}/task/{init.process.pid}/children").read_text() == ""
 
 

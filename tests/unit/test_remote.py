@@ -231,7 +231,7 @@ class Liar:
 
     def __init__(self) -> None:
         ours, self.socket = socket.socketpair()
-        ours.settimeout(10)
+        ours.settimeout(60)
         self.channel = Channel(ours)
 
     def __enter__(self) -> Self:

@@ -24,7 +24,7 @@ class Bench:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.channel, self.pid = spawn((0, 1, 2))
-        self.channel.socket.settimeout(30)
+        self.channel.socket.settimeout(60)
         self.channel.run(Batch())  # it has closed what it does not need
 
     def run(self, *sequence: Step | Talk) -> None:
