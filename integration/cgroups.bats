@@ -66,7 +66,7 @@ saved_path() { # of a controller, as state.json has it
 	limit '{"pids": {"limit": 20}}'
 	start_sleeper
 	[[ $(file pids pids.max) == 20 ]]
-	run_pyrunc exec "$CT" sh -c 'for i in $(seq 30); do sleep 5 & done; wait'
+	run_pyrunc exec "$CT" sh -c 'for i in $(seq 30); do sleep 1000 & done; wait'
 	expect "can't fork"
 }
 
@@ -226,7 +226,7 @@ saved_path() { # of a controller, as state.json has it
 @test "cgroups: block io" {
 	needs_controller "$(is_v2 && echo io || echo blkio)"
 	local dev
-	dev="$(lsblk -dno MAJ:MIN | head -1 | tr -d ' ')"
+	dev="$(lsblk -dno MAJ:MIN | tr -d ' ' | sort -rV | head -1)" # loop devices, which come and go, have low numbers
 	limit "{\"blockIO\": {\"throttleReadBpsDevice\": [{\"major\": ${dev%:*}, \"minor\": ${dev#*:}, \"rate\": 1048576}],
 		\"throttleWriteIOPSDevice\": [{\"major\": ${dev%:*}, \"minor\": ${dev#*:}, \"rate\": 100}]}}"
 	start_sleeper
@@ -369,20 +369,20 @@ saved_path() { # of a controller, as state.json has it
 	[[ ! -e $ROOT/$CT ]]
 	kill -KILL $!
 	wait $! || true
-	find "$CGROUPS" -depth -path "*$BELOW" -type d -exec rmdir {} + || true
+	remove_cgroups
 }
 
 @test "cgroups: one that is frozen is refused" {
 	mkdir -p "$(cgroup freezer)"
-	freeze
-	(sleep 5; thaw) 2>/dev/null 3>&- & # a runtime that joins it would hang
 	local verb
 	for verb in run create; do
-		run_pyrunc -1 "$verb" "$CT"
+		freeze
+		run_command timeout "$PATIENCE" "$PYRUNC" --root "$ROOT" "${FLAGS[@]}" "$verb" "$CT" # who joins it hangs
+		thaw
+		[[ $status -eq 1 ]]
 		expect "container's cgroup unexpectedly frozen"
 	done
-	thaw
-	find "$CGROUPS" -depth -path "*$BELOW" -type d -exec rmdir {} + || true
+	remove_cgroups
 }
 
 @test "cgroups: an empty one that exists is used" {

@@ -34,7 +34,7 @@ in_userns() {
 	[[ -d $CGROUPS/freezer ]] || skip 'no v1 freezer'
 	mkdir "$dir"
 	echo FROZEN >"$dir/freezer.state"
-	run_command -1 timeout 10 "$PYRUNC" --root "$ROOT" create "$CT"
+	run_command -1 timeout "$PATIENCE" "$PYRUNC" --root "$ROOT" create "$CT"
 	expect "container's cgroup unexpectedly frozen"
 	rmdir "$dir"
 }

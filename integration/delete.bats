@@ -143,7 +143,7 @@ load helpers
 	wait_for_state "$CT" stopped
 	local dir
 	for dir in "$CGROUPS"{,/*}"$BELOW"; do
-		[[ ! -d $dir ]] || rmdir "$dir"
+		[[ ! -d $dir ]] || wait_for rmdir "$dir"
 	done
 	run_pyrunc -0 delete "$CT"
 	nothing_left "$CT"

@@ -77,7 +77,7 @@ throttled() { # more than three times
 
 @test "events: nothing before the first interval is over" {
 	start_sleeper
-	stream
+	stream --interval 1h
 	sleep 1
 	[[ ! -s $EVENTS ]]
 	run_pyrunc -0 delete -f "$CT"

@@ -122,7 +122,7 @@ process() {
 	local pid
 	pid="$(cat "$BATS_TEST_TMPDIR/pid")"
 	[[ $(cat "$BATS_TEST_TMPDIR/pid"; echo .) == "$pid." ]]
-	[[ $(tr '\0' ' ' <"/proc/$pid/cmdline") == 'sleep 1000 ' ]]
+	wait_for executes "$pid" 'sleep 1000 '
 	[[ $pid != "$(init_pid "$CT")" ]]
 }
 
@@ -391,16 +391,16 @@ process() {
 	"$PYRUNC" --root "$ROOT" exec -d --pid-file pid --exec-wait-fifo wait.fifo "$CT" sh -c 'echo it runs; exec sleep 100' </dev/null >"$OUT" 2>&1 3>&-
 	sleep 0.3
 	[[ ! -s $OUT && $(readlink "/proc/$(cat pid)/exe") != *busybox ]]
-	[[ $(timeout 10 cat wait.fifo) == 0 ]]
+	[[ $(timeout "$PATIENCE" cat wait.fifo) == 0 ]]
 	wait_for grep -q 'it runs' "$OUT"
-	[[ $(tr '\0' ' ' <"/proc/$(cat pid)/cmdline") == 'sleep 100 ' ]]
+	wait_for executes "$(cat pid)" 'sleep 100 '
 }
 
 @test "exec --exec-wait-fifo: in the foreground, with no descriptor left open" {
 	probe_in_rootfs
 	start_sleeper
 	mkfifo wait.fifo
-	timeout 10 cat wait.fifo >"$OUT" 3>&- &
+	timeout "$PATIENCE" cat wait.fifo >"$OUT" 3>&- &
 	run_pyrunc -0 exec --exec-wait-fifo wait.fifo "$CT" probe fds
 	[[ $(cut -d' ' -f1 <<<"$output" | sort -n | tr '\n' ' ') == '0 1 2 ' ]]
 	wait

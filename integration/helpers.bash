@@ -3,6 +3,7 @@
 #
 #   PYRUNC         the command under test (default: pyrunc)
 #   PYRUNC_DRIVER  who makes cgroups: cgroupfs (default) or systemd
+#   PYRUNC_TEST_PATIENCE  seconds that something may take before a test fails for it (default: 60)
 #
 # Each test has its own directory, state root, container id ($CT) and cgroup ($CGROUP). Who is not root runs containers of
 # his own, in what is delegated to him.
@@ -18,6 +19,7 @@ CGROUPS=/sys/fs/cgroup
 DRIVER="${PYRUNC_DRIVER:-cgroupfs}"
 FLAGS=()
 [[ $DRIVER != systemd ]] || FLAGS=(--systemd-cgroup)
+PATIENCE="${PYRUNC_TEST_PATIENCE:-60}"
 export PYRUNC LIB CGROUPS
 
 # CRIU: $PYRUNC_CRIU, what tools/criu has fetched, or the machine's.
@@ -141,23 +143,28 @@ expect_state() { # expect_state ID STATUS
 	}
 }
 
-wait_for_state() { # wait_for_state ID STATUS, up to twenty seconds
-	local i
-	for ((i = 0; i < 400; i++)); do
-		[[ $(pyrunc state "$1" 2>/dev/null | jq -r .status) != "$2" ]] || return 0
-		sleep 0.05
-	done
-	expect_state "$1" "$2"
+wait_for_state() { # wait_for_state ID STATUS
+	wait_for expect_state "$1" "$2" || expect_state "$1" "$2"
 }
 
-wait_for() { # wait_for COMMAND..., up to twenty seconds
-	local i
-	for ((i = 0; i < 400; i++)); do
-		! "$@" >/dev/null 2>&1 || return 0
+wait_for() { # wait_for COMMAND...: until it succeeds
+	local begin=$SECONDS
+	until "$@" >/dev/null 2>&1; do
+		((SECONDS - begin < PATIENCE)) || {
+			echo "never came true: $*"
+			return 1
+		}
 		sleep 0.05
 	done
-	echo "never came true: $*"
-	return 1
+}
+
+executes() { # executes PID TEXT: its command line begins with that
+	[[ $(tr '\0' ' ' <"/proc/$1/cmdline") == "$2"* ]]
+}
+
+# wait_for_program: in the container $CT, config.json's has taken the place of the runtime. Who starts it need not wait for that.
+wait_for_program() {
+	wait_for executes "$(init_pid "$CT")" "$(jq -r '.process.args[0]' config.json) "
 }
 
 nothing_left() { # nothing_left ID: no state, no cgroup

@@ -97,8 +97,9 @@ traps() { # a container that writes the name of each signal it gets
 }
 
 @test "kill: only init gets the signal" {
-	script 'sh -c "trap \"echo child\" USR1; echo ready; while :; do sleep 0.05; done" &
-		trap "echo init" USR1; while :; do sleep 0.05; done'
+	script 'trap "echo init" USR1
+		sh -c "trap \"echo child\" USR1; echo ready; while :; do sleep 0.05; done" &
+		while :; do sleep 0.05; done'
 	run_detached -0 run -d "$CT"
 	wait_for grep -q ready "$OUT"
 	run_pyrunc -0 kill "$CT" USR1

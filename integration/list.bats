@@ -5,8 +5,8 @@ load helpers
 
 @test "list: a table ordered by name" {
 	sleeper
-	edit 'del(.linux.cgroupsPath)'
 	run_detached -0 run -d b-running
+	place_cgroup "$CGROUP/below"
 	run_detached -0 create a-created
 	run_pyrunc -0 list
 	[[ ${lines[0]} =~ ^ID\ +PID\ +STATUS\ +BUNDLE\ +CREATED\ +OWNER$ ]]

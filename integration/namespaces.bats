@@ -50,7 +50,7 @@ host_link() {
 }
 
 @test "namespaces: the loopback of a new network namespace is up" {
-	script 'cat /sys/class/net/lo/flags; ls /sys/class/net; ping -c 1 -w 2 127.0.0.1 >/dev/null && echo alive'
+	script 'cat /sys/class/net/lo/flags; ls /sys/class/net; ping -c 1 -w 60 127.0.0.1 >/dev/null && echo alive'
 	edit '(.process.capabilities.bounding, .process.capabilities.permitted, .process.capabilities.effective) += ["CAP_NET_RAW"]'
 	run_pyrunc -0 run "$CT"
 	expect 0x9 alive
@@ -97,6 +97,7 @@ host_link() {
 	start_sleeper
 	edit --arg cgroup "/$CGROUP/two" --arg path "/proc/$(init_pid "$CT")/ns/pid" '.linux.cgroupsPath = $cgroup
 		| .linux.namespaces |= map(if .type == "pid" then .path = $path else . end)'
+	wait_for_program
 	script 'ps -o pid,args; [ $$ -ne 1 ]'
 	run_pyrunc -0 run second
 	expect_match ' 1 sh -c trap'

@@ -21,6 +21,16 @@ setup() {
 	host address add fd00:77::1/64 nodad dev dev0
 	host address add 10.78.0.1/24 scope link dev dev0
 	host link set dev0 up
+	wait_for carrier
+}
+
+carrier() { # which comes to an interface a moment after its peer is up, and then to its routes
+	[[ $(settings) == *10.77.0.0/24* && $(settings) != *linkdown* ]]
+}
+
+settings() { # of dev0
+	host -o address show dev dev0 scope global
+	host route
 }
 
 teardown() {
@@ -58,11 +68,15 @@ teardown() {
 # newer than runc 1.1
 @test "netdev: a failed create gives it back" {
 	local before
-	before="$(host -o address show dev dev0 scope global; host route)"
+	before="$(settings)"
 	edit '.linux.netDevices = {dev0: {name: "eth0"}} | .process.args = ["/nowhere"]'
 	run_pyrunc -1 create "$CT"
-	[[ "$(host -o address show dev dev0 scope global; host route)" == "$before" ]]
+	wait_for has_again "$before"
 	nothing_left "$CT"
+}
+
+has_again() {
+	[[ $(settings) == "$1" ]]
 }
 
 # newer than runc 1.1

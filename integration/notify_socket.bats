@@ -23,9 +23,8 @@ teardown() {
 	writable
 	run_detached -0 run -d "$CT"
 	[[ -e rootfs/tmp/ready ]]
-	wait_for grep -q MAINPID messages
-	grep -q 'READY=1' messages
-	grep -q "MAINPID=$(init_pid "$CT")" messages
+	wait_for grep -q 'READY=1' messages
+	wait_for grep -q "MAINPID=$(init_pid "$CT")" messages
 	wait_for grep -q 'BARRIER=1' messages
 }
 
@@ -57,7 +56,7 @@ STATUS=later"; sleep 100'
 # newer than runc 1.1 (which waits for its own zombie)
 @test "notify: a process that ends without READY does not block" {
 	script 'exit 0'
-	timeout -k 1 10 "$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >"$OUT" 2>&1 3>&-
+	timeout -k 1 "$PATIENCE" "$PYRUNC" --root "$ROOT" run -d "$CT" </dev/null >"$OUT" 2>&1 3>&-
 	! grep -q READY messages || false
 }
 

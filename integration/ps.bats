@@ -6,6 +6,7 @@ load helpers
 
 @test "ps: the table has the container's processes and no others" {
 	start_sleeper
+	wait_for_program
 	run_pyrunc -0 ps "$CT"
 	[[ ${lines[0]} == UID*PID*PPID*CMD ]]
 	expect "sh -c trap"
@@ -20,6 +21,7 @@ load helpers
 
 @test "ps: options of ps" {
 	start_sleeper
+	wait_for_program
 	run_pyrunc -0 ps "$CT" -o ppid,pid,args
 	[[ ${lines[0]} == *PPID*PID*COMMAND ]]
 	expect "sh -c trap"

@@ -199,7 +199,7 @@ load helpers
 	local i
 	edit '.process.args = ["true"]'
 	for ((i = 0; i < 10; i++)); do
-		timeout 10 "$PYRUNC" --root "$ROOT" run "$CT" </dev/null 3>&-
+		timeout "$PATIENCE" "$PYRUNC" --root "$ROOT" run "$CT" </dev/null 3>&-
 	done
 }
 

@@ -60,9 +60,9 @@ load helpers
 	sleeper
 	run_detached -0 create "$CT"
 	local one two won=0
-	timeout 20 "$PYRUNC" --root "$ROOT" start "$CT" </dev/null >/dev/null 2>&1 3>&- &
+	timeout "$PATIENCE" "$PYRUNC" --root "$ROOT" start "$CT" </dev/null >/dev/null 2>&1 3>&- &
 	one=$!
-	timeout 20 "$PYRUNC" --root "$ROOT" start "$CT" </dev/null >/dev/null 2>&1 3>&- &
+	timeout "$PATIENCE" "$PYRUNC" --root "$ROOT" start "$CT" </dev/null >/dev/null 2>&1 3>&- &
 	two=$!
 	! wait "$one" || won=$((won + 1))
 	! wait "$two" || won=$((won + 1))

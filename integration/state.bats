@@ -56,7 +56,7 @@ load helpers
 	python3 -c 'import ctypes, subprocess, sys, time
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 subprocess.run(sys.argv[1:])
-time.sleep(100)' "$PYRUNC" --root "$ROOT" "${FLAGS[@]}" run -d --pid-file pid "$CT" </dev/null >/dev/null 2>&1 3>&- &
+time.sleep(1000)' "$PYRUNC" --root "$ROOT" "${FLAGS[@]}" run -d --pid-file pid "$CT" </dev/null >/dev/null 2>&1 3>&- &
 	local keeper=$!
 	wait_for_state "$CT" running
 	touch rootfs/tmp/go

@@ -77,9 +77,9 @@ in_terminal() {
 
 @test "tty: hanging up ends the process" {
 	receiver
-	script 'trap "exit 0" HUP; while :; do sleep 0.1; done'
+	script 'trap "exit 0" HUP; echo ready; while :; do sleep 0.1; done'
 	run_detached -0 run -d --console-socket tty.sock "$CT"
-	wait_for test -s tty.name
+	wait_for grep -q ready tty.out
 	kill %%
 	wait_for_state "$CT" stopped
 }

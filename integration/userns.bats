@@ -24,7 +24,7 @@ setup() {
 	edit '.process.user = {uid: 1000, gid: 1001, additionalGids: [50]}'
 	script 'id -u; id -G; sleep 100'
 	run_detached -0 run -d "$CT"
-	wait_for test "$(wc -l <"$OUT")" -ge 0
+	wait_for grep -q 50 "$OUT"
 	[[ $(grep Uid "/proc/$(init_pid "$CT")/status" | cut -f2) == 101000 ]]
 	[[ $(cat "$OUT") == $'1000\n1001 50' ]]
 }
@@ -90,6 +90,7 @@ setup() {
 	run_pyrunc -0 exec -u 5:6 "$CT" sh -c 'id -u; id -g'
 	expect_only $'5\n6'
 	run_detached -0 exec -d --pid-file pid "$CT" sleep 100
+	wait_for executes "$(cat pid)" 'sleep 100 '
 	[[ $(stat -c %u:%g "/proc/$(cat pid)") == 100000:200000 ]]
 }
 

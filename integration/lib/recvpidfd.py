@@ -23,8 +23,9 @@ def pid_of(fd: int) -> str:
 def main() -> None:
     path, target, *signals = sys.argv[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(path)
+        listener.bind(path + ".new")
         listener.listen()
+        os.rename(path + ".new", path)  # who sees it can connect
         with listener.accept()[0] as peer:
             data, fds, _flags, _address = socket.recv_fds(peer, 4096, 4)
     (fd,) = fds

@@ -16,8 +16,9 @@ import sys
 def receive(path: str) -> tuple[bytes, list[int]]:
     """One message with its descriptors."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(path)
+        listener.bind(path + ".new")
         listener.listen()
+        os.rename(path + ".new", path)  # who sees it can connect
         with listener.accept()[0] as peer:
             data, fds, _flags, _address = socket.recv_fds(peer, 4096, 8)
     return data, list(fds)

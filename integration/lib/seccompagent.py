@@ -25,8 +25,9 @@ CONTINUE = 1
 def receive(path: str) -> tuple[bytes, int]:
     """One connection with one message and one descriptor."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(path)
+        listener.bind(path + ".new")
         listener.listen()
+        os.rename(path + ".new", path)  # who sees it can connect
         with listener.accept()[0] as peer:
             data, fds, _flags, _address = socket.recv_fds(peer, 65536, 4)
             while not complete(data):  # not until the end: the peer may keep its connection
