@@ -13,6 +13,7 @@ setup() {
 
 running() { # with the null device as its stdio
 	pyrunc run -d "$CT" </dev/null >/dev/null 2>&1
+	wait_for_program
 }
 
 @test "checkpoint: the container ends, its images stay" {

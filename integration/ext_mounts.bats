@@ -28,6 +28,7 @@ teardown() {
 started() {
 	sleeper
 	pyrunc run -d "$CT" </dev/null >/dev/null 2>&1
+	wait_for_program
 }
 
 dumped() { # dumped [CHECKPOINT-ARGS]
@@ -256,13 +257,12 @@ of the host"
 @test "ext mounts: an overlay that the container has made does not become one of the host's directories" {
 	local how
 	edit '.process.capabilities |= map_values(. + ["CAP_SYS_ADMIN"])'
-	for how in 'mount -t overlay -o lowerdir=/etc:/tmp none /mnt' \
+	for how in 'mount -t overlay -o lowerdir=/etc:/tmp none /mnt; touch /made' \
 		'unshare -m sh -c "mount -t overlay -o lowerdir=/etc:/tmp none /mnt; touch /made; while :; do sleep 0.1; done" &'; do
 		script "$how
-			touch /made; while :; do sleep 0.1; done"
+			while :; do sleep 0.1; done"
 		pyrunc run -d "$CT" </dev/null >/dev/null 2>&1
 		wait_for test -e rootfs/made
-		sleep 0.3
 		run_pyrunc -1 checkpoint --image-path "$IMAGES" "$CT"
 		expect "cannot checkpoint mounts: '/mnt'" "overlay"
 		expect_state "$CT" running

@@ -7,6 +7,7 @@ load helpers
 DRIVER=systemd
 FLAGS=(--systemd-cgroup)
 TESTER="${PYRUNC_TEST_USER:-tester}"
+DROPPED_IN=/run/systemd/system/scope.d/pyrunctest.conf
 
 setup() {
 	[[ -d /run/systemd/system ]] || skip "systemd does not run here"
@@ -19,6 +20,10 @@ setup() {
 }
 
 teardown() {
+	[[ ! -e $DROPPED_IN ]] || {
+		rm "$DROPPED_IN"
+		systemctl daemon-reload
+	}
 	[[ -z ${UNIT:-} ]] || teardown_bundle
 }
 
@@ -275,16 +280,16 @@ same() { # same WHAT EXPECTED GOT
 	run_command -0 "${in_terminal[@]}"
 	expect 123
 	run_pyrunc -0 delete -f "$CT"
-	mkdir -p /run/systemd/system/scope.d
-	printf '[Scope]\nTimeoutStopSec=77\n' >/run/systemd/system/scope.d/pyrunctest.conf
+	mkdir -p "$(dirname "$DROPPED_IN")"
+	printf '[Scope]\nTimeoutStopSec=77\n' >"$DROPPED_IN"
 	start_sleeper
-	printf '[Scope]\nTimeoutStopSec=78\n' >/run/systemd/system/scope.d/pyrunctest.conf
+	printf '[Scope]\nTimeoutStopSec=78\n' >"$DROPPED_IN"
 	sleep 1.1
-	touch /run/systemd/system/scope.d/pyrunctest.conf
+	touch "$DROPPED_IN"
 	systemctl show -P NeedDaemonReload "$UNIT" >"$OUT.need"
 	run_pyrunc -0 update --pids-limit 20 "$CT"
 	run_command "${in_terminal[@]}"
-	rm /run/systemd/system/scope.d/pyrunctest.conf
+	rm "$DROPPED_IN"
 	systemctl daemon-reload
 	expect 123
 	[[ $(cat "$OUT.need") == yes ]]
@@ -544,10 +549,12 @@ restored() { # restored [RESTORE-ARGS]
 	holds memory.max 67108864 pids.max 20 cpu.max "50000 100000" cpuset.cpus 0
 	systemctl daemon-reload
 	holds memory.max 67108864 pids.max 20 cpu.max "50000 100000" cpuset.cpus 0
-	# all of it is in the scope, and nothing else: CRIU was there for a while
+	# all of it is in the scope, and nothing else: CRIU was there for a while; paused, or its sleep would be another each time
+	run_pyrunc -0 pause "$CT"
 	same processes "$(pyrunc ps -f json "$CT" | jq -r 'sort | .[]')" "$(sort -n "$DIR/cgroup.procs")"
 	grep -qx "$(init_pid "$CT")" "$DIR/cgroup.procs"
-	! grep -l criu "$(sed 's|.*|/proc/&/comm|' "$DIR/cgroup.procs")"
+	! grep -l criu $(sed 's|.*|/proc/&/comm|' "$DIR/cgroup.procs") || return 1
+	run_pyrunc -0 resume "$CT"
 	run_pyrunc exec --cap CAP_MKNOD "$CT" sh -c 'mknod /tmp/disk b 7 0 && head -c 1 /tmp/disk'
 	expect "Operation not permitted"
 	run_pyrunc -0 exec "$CT" sh -c 'cat /proc/self/cgroup; echo x >/dev/null; head -c 2 /dev/zero | wc -c'
