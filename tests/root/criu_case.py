@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import random
 import shutil
 import socket
 from pathlib import Path
 
 import pytest
 
-from tests.root.conftest import CGROUPS, Bundle, Runtime, Sandbox, wait_until
+from tests.root.conftest import CGROUPS, LIMIT, Bundle, Runtime, Sandbox, wait_until
 
 PYTHON = shutil.which("python3", path="/usr/bin") or ""
 # A connection of the program to itself: the server end is not yet accepted.
@@ -44,7 +47,7 @@ ECHO = f"""
 {CONNECTED}
 p, _ = s.accept()
 def answer(word):
-    c.settimeout(5); p.settimeout(5)
+    c.settimeout({LIMIT}); p.settimeout({LIMIT})
     c.sendall(word.encode())
     return p.recv(99).decode() or "closed"
 serve(answer)
@@ -83,7 +86,7 @@ class Case:
     def start(self, *flags: str) -> None:
         self.bundle.write()
         self.runtime.ok("run", "--detach", *flags, "--bundle", str(self.bundle.path), self.name, out=self.out)
-        wait_until(lambda: "ready" in self.out.read_text(), 20)
+        wait_until(lambda: "ready" in self.out.read_text())
 
     def checkpoint(self, *flags: str, images: str = "images", leave: bool = True) -> tuple[int, str]:
         path = self.sandbox.directory / images
@@ -132,8 +135,7 @@ class Case:
     def assert_runs(self) -> None:
         state = self.runtime.state(self.name)
         assert state["status"] == "running"
-        stat = Path(f"/proc/{state['pid']}/stat").read_text().rpartition(")")[2].split()
-        assert stat[0] in "SR"
+        wait_until(lambda: process_state(state["pid"]) in "SR")  # D while it reads from the disk or is just thawed
         assert freezer(self.name).read_text().strip() in ("THAWED", "0")
 
     @property
@@ -143,6 +145,11 @@ class Case:
     @property
     def files(self) -> set[str]:
         return {path.name for path in self.images.iterdir()}
+
+
+def process_state(pid: int) -> str:
+    """Its letter: proc_pid_stat(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def freezer(name: str) -> Path:
@@ -163,9 +170,13 @@ def allow_network(case: Case) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """One that nobody listens at, and that the kernel gives nobody who asks for any (ip_local_port_range)."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.sample(range(first // 2, first), 100):
+        with socket.socket() as found, contextlib.suppress(OSError):
+            found.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def listening(port: int) -> bool:
@@ -176,7 +187,9 @@ def listening(port: int) -> bool:
 
 def ask(case: Case, word: str) -> str:
     """What the program says of it now."""
-    (case.bundle.rootfs / "ask").write_text(word)
+    written = case.bundle.rootfs / "ask.new"
+    written.write_text(word)
+    os.rename(written, case.bundle.rootfs / "ask")  # an empty file would be a word too
     answer = case.bundle.rootfs / "answer"
-    wait_until(lambda: answer.exists() and answer.read_text().startswith(f"{word}: "), 10)
+    wait_until(lambda: answer.exists() and answer.read_text().startswith(f"{word}: "))
     return answer.read_text().removeprefix(f"{word}: ")

@@ -59,8 +59,9 @@ class Exchange:
     def counts(self) -> None:
         """It goes on and has missed nothing."""
         before = self.numbers()
-        wait_until(lambda: len(self.numbers()) > len(before) + 2, 20)
-        assert self.numbers() == [str(number) for number in range(1, len(self.numbers()) + 1)]
+        wait_until(lambda: len(self.numbers()) > len(before) + 2)
+        numbers = self.numbers()
+        assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
 
     def numbers(self) -> list[str]:
         path = self.bundle.rootfs / "count"

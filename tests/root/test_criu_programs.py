@@ -22,7 +22,7 @@ import pytest
 
 from libcontainer.criu import features
 from libcontainer.criu.rpc import Session
-from tests.root.conftest import Runtime, Sandbox, wait_until
+from tests.root.conftest import LIMIT, Runtime, Sandbox, wait_until
 from tests.root.hosts import Host
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("criu")]
@@ -32,7 +32,6 @@ PYTHON = "/usr/bin/python3"
 ROUNDS = int(os.environ.get("PYRUNC_TEST_ROUNDS", "3"))
 MEBIBYTES = int(os.environ.get("PYRUNC_TEST_MEMORY", "128"))
 PROCESSES = int(os.environ.get("PYRUNC_TEST_PROCESSES", "40"))
-PATIENCE = float(os.environ.get("PYRUNC_TEST_PATIENCE", "30"))
 
 
 class Program:
@@ -116,15 +115,18 @@ class Program:
         except FileNotFoundError:
             return ""
 
+    def lines(self, name: str) -> list[str]:
+        """The whole ones of a file that is being written."""
+        return self.read(name).rpartition("\n")[0].splitlines()
+
     def numbers(self, name: str) -> list[int]:
-        """The whole lines of a file, as numbers."""
-        return [int(line) for line in self.read(name).rpartition("\n")[0].split()]
+        return [int(line) for line in self.lines(name)]
 
     def has_lines(self, name: str, count: int) -> bool:
         return self.read(name).count("\n") >= count
 
     def wait_for(self, condition: Callable[[], object]) -> None:
-        wait_until(condition, PATIENCE)
+        wait_until(condition)
 
     def grows(self, name: str, by: int = 20) -> None:
         """Wait until there are that many lines more."""
@@ -148,7 +150,7 @@ class _Console:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self._path))
         self._listener.listen()
-        self._listener.settimeout(PATIENCE)
+        self._listener.settimeout(LIMIT)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -235,7 +237,7 @@ def test_redis_keeps_its_data_and_its_client(program: Maker, redis: str) -> None
         server.grows("numbers", 50)
         server.cycle("--tcp-established")
     server.grows("numbers", 50)
-    assert [number - 1 for number in server.numbers("numbers")] == list(range(len(server.numbers("numbers"))))
+    assert consecutive([number - 1 for number in server.numbers("numbers")])
     server.signal(signal.SIGUSR1)
     server.wait_for(lambda: server.read("checked"))
     assert server.read("checked") == "1000 keys as they were\n"
@@ -263,7 +265,7 @@ def test_redis_keeps_a_client_on_another_host(
     next(entry for entry in namespaces if entry["type"] == "network")["path"] = here.path
     server.start()
     server.wait_for(lambda: here.listens(6379))
-    with there.connect(here.address, 6379, PATIENCE) as client:
+    with there.connect(here.address, 6379, LIMIT) as client:
         answers = client.makefile("rb")
 
         def count() -> int:
@@ -311,7 +313,7 @@ class _Dialogue:
         assert fd is not None
         os.write(fd, text.encode() + (b"" if text == "\x03" else b"\n"))
         seen = b""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + LIMIT
         while until.encode() not in seen:
             ready, _, _ = select.select([fd], [], [], max(end - time.monotonic(), 0))
             assert ready, f"no {until!r} in {seen!r}"
@@ -324,7 +326,7 @@ def test_a_tree_of_many_processes_in_sessions_and_groups(program: Maker) -> None
     tree.start()
 
     def files() -> dict[str, list[str]]:
-        return {path.name: path.read_text().splitlines() for path in tree.out.glob("process-*")}
+        return {path.name: tree.lines(path.name) for path in tree.out.glob("process-*")}
 
     def all_count() -> bool:
         return len(files()) == PROCESSES and all(len(lines) > 3 for lines in files().values())

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.root import engine_cell
+from tests.root.conftest import wait_until
 from tests.root.engine_cell import Cell, Engine
 
 pytestmark = [pytest.mark.root, pytest.mark.engines, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
@@ -41,11 +41,8 @@ def goes_on(logs: list[int], before: int) -> None:
 
 
 def wait_more(engine: Engine, before: int, *logs: str) -> list[int]:
-    deadline = time.monotonic() + 30
-    while len(found := numbers(engine.ok(*logs))) <= before:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.2)
-    return found
+    wait_until(lambda: len(numbers(engine.ok(*logs))) > before)
+    return numbers(engine.ok(*logs))
 
 
 # -- podman
@@ -80,7 +77,10 @@ def test_podman_checkpoint_and_restore(podman: Engine) -> None:
 
 def test_podman_export_and_import(podman: Engine) -> None:
     archive = str(podman.cell.directory / "box.tar.gz")
+    conmon = podman.ok("inspect", "--format={{.State.ConmonPid}}", "box")
     podman.ok("container", "checkpoint", "--export", archive, "--compress=gzip", "box")
+    # which writes the log: it may have some of the output before it still
+    wait_until(lambda: podman.cell.run(["test", "-e", f"/proc/{conmon}"], {}).status)
     before = numbers(podman.ok("logs", "box"))[-1]
     podman.ok("rm", "box")
     for name in ("one", "two"):
@@ -123,10 +123,7 @@ def test_ctr_task_checkpoint(cell: Cell) -> None:
         *("run", "--detach", f"--runc-binary={cell.runtime}", "--env=PATH=/bin", "--rootfs", f"--log-uri=file://{log}"),
         *(str(cell.directory / "image"), "task", *COUNTER),
     )
-    deadline = time.monotonic() + 30
-    while not log.exists() or len(numbers(log.read_text())) < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: log.exists() and len(numbers(log.read_text())) >= 3)
     bundle = cell.directory / "own-bundle"
     state = f"{cell.directory}/containerd/state/io.containerd.runtime.v2.task/{cell.name}/task/config.json"
     bundle.mkdir()
@@ -134,19 +131,18 @@ def test_ctr_task_checkpoint(cell: Cell) -> None:
     images = cell.directory / "images"
     ctr.ok("task", "checkpoint", "--exit", f"--image-path={images}", "task")
     assert (images / "inventory.img").exists()
-    assert "RUNNING" not in ctr.ok("task", "ls")
-    before = numbers(log.read_text())[-1]
+    wait_until(lambda: "RUNNING" not in ctr.ok("task", "ls"))
     ctr("task", "delete", "task")
     ctr.ok("container", "delete", "task")
+    before = numbers(log.read_text())[-1]  # complete now: the shim, which copies it, was waited for
     runtime = [str(cell.runtime), "--root", str(cell.directory / "own")]
     out = cell.directory / "out"
     command = f'"$@" > {out}'
     restore = [*runtime, "restore", "--detach", "--image-path", str(images), "--bundle", str(bundle), "again"]
     restored = cell.run(["sh", "-c", command, "sh", *restore], {})
     assert restored.status == 0, restored
-    while len(found := numbers(out.read_text())) < 3:
-        assert time.monotonic() < deadline + 30
-        time.sleep(0.1)
+    wait_until(lambda: len(numbers(out.read_text())) >= 3)
+    found = numbers(out.read_text())
     assert found == list(range(before + 1, before + 1 + len(found)))
     assert cell.run([*runtime, "delete", "--force", "again"], {}).status == 0
     shutil.rmtree(bundle)
