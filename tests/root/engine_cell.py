@@ -24,13 +24,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from tests.root.conftest import CGROUPS, LIMIT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-CGROUPS = Path("/sys/fs/cgroup")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 USER = 54321
 FIRST_SUBUID = 200000
+CONTAINERD_TIMEOUTS = ("shim.cleanup", "shim.load", "shim.shutdown", "task.state")
 
 _SETUP = """
 set -e
@@ -147,7 +149,7 @@ class Cell:
                 [*unshare, sys.executable, "-IS", "-c", _FIRST, setup, str(ready)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + LIMIT
         while not ready.exists():
             if process.poll() is not None or time.monotonic() > deadline:
                 process.kill()
@@ -182,7 +184,7 @@ class Cell:
             given.seek(0)
             done = subprocess.run(
                 self.enter(command, user=user),
-                stdin=given, stdout=out, stderr=out, env=self.environment(env), timeout=60, check=False,
+                stdin=given, stdout=out, stderr=out, env=self.environment(env), timeout=LIMIT, check=False,
             )
             out.seek(0)
             return Result(done.returncode, out.read().decode(errors="replace").strip())
@@ -215,7 +217,7 @@ class Cell:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment({}), start_new_session=True,
             )
         self._children.append(process)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + LIMIT
         while not ready():
             if process.poll() is not None or time.monotonic() > deadline:
                 skip(f"{command[0]} does not start here: {path.read_text().strip()[-500:]}")
@@ -233,7 +235,7 @@ class Cell:
         assert not left, left
 
     def _remove_cgroups(self) -> list[Path]:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + LIMIT
         tops = (CGROUPS, *CGROUPS.iterdir())  # of v2, and of each hierarchy of v1
         while left := [path for top in tops for path in top.glob(f"{self.name}*") if path.is_dir()]:
             for path in left:
@@ -321,9 +323,12 @@ def containerd(cell: Cell) -> Engine:
     place = cell.directory / "containerd"
     place.mkdir()
     address = place / "containerd.sock"
+    # of two to five seconds, for what the runtime does too
+    timeouts = "".join(f'"io.containerd.timeout.{name}" = "{LIMIT}s"\n' for name in CONTAINERD_TIMEOUTS)
     (place / "config.toml").write_text(
         f'version = 2\nroot = "{place}/root"\nstate = "{place}/state"\noom_score = 0\n'
         f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{address}"\n'
+        f"[timeouts]\n{timeouts}"
     )
     engine = Engine(cell, ["ctr", "--address", str(address), "--namespace", cell.name], {})
     command = ["containerd", "--config", str(place / "config.toml")]

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from libcontainer import cgroups
-from tests.root.conftest import CGROUPS, Bundle, Runtime, Sandbox, wait_until
+from tests.root.conftest import CGROUPS, LIMIT, Bundle, Runtime, Sandbox, wait_until
 
 pytestmark = pytest.mark.root
 
@@ -46,7 +46,7 @@ class Engine:
         texts = [self.runtime.scratch / name for name in ("stdin", "stdout", "stderr")]
         texts[0].write_bytes(stdin)
         with texts[0].open("rb") as given, texts[1].open("wb") as out, texts[2].open("wb") as err:
-            done = subprocess.run(command, stdin=given, stdout=out, stderr=err, env=env, check=False, timeout=60, **popen)
+            done = subprocess.run(command, stdin=given, stdout=out, stderr=err, env=env, check=False, timeout=LIMIT, **popen)
         return done.returncode, texts[1].read_text(), texts[2].read_text()
 
     def shim(self, *args: str, **more: Any) -> tuple[int, str, str]:
@@ -208,7 +208,7 @@ def test_init_is_left_to_the_subreaper(engine: Engine) -> None:
         ours, theirs = os.pipe()
         with open(theirs, "wb") as output:
             create = [engine.runtime.command, *engine.created()]
-            subprocess.run(create, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True, timeout=60)
+            subprocess.run(create, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True, timeout=LIMIT)
         pid = engine.runtime.state(engine.name)["pid"]
         assert f"PPid:\t{os.getpid()}\n" in Path(f"/proc/{pid}/status").read_text()
         assert engine.call("start", engine.name) == QUIET
@@ -236,7 +236,7 @@ def test_a_shell_between(engine: Engine) -> None:
     script.write_text(f"#!/bin/sh\n{engine.runtime.command} --debug $@\n")
     script.chmod(0o755)
     null = subprocess.DEVNULL
-    subprocess.run([str(script), *engine.created()], stdin=null, stdout=null, stderr=null, check=True, timeout=60)
+    subprocess.run([str(script), *engine.created()], stdin=null, stdout=null, stderr=null, check=True, timeout=LIMIT)
     assert engine.runtime.status(engine.name) == "created"
     assert engine.call("start", engine.name) == QUIET
     assert engine.runtime.status(engine.name) == "running"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.root import engine_cell
-from tests.root.conftest import wait_until
+from tests.root.conftest import LIMIT, wait_until
 from tests.root.engine_cell import Cell, Engine, Result
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def cell(pyrunc: str) -> Iterator[Cell]:
 
 
 def wait_for(engine: Engine, wanted: str, *args: str) -> None:
-    """Poll a command until its output has `wanted`."""
-    deadline = time.monotonic() + 30
+    """Poll a command until its output has `wanted`. (A container is started a little before its program is executed.)"""
+    deadline = time.monotonic() + LIMIT
     while wanted not in (result := engine(*args)).output:
         assert time.monotonic() < deadline, result
         time.sleep(0.1)
@@ -72,9 +72,13 @@ def podman(cell: Cell, request: pytest.FixtureRequest) -> Engine:
     return engine_cell.podman(cell, user=user)
 
 
+def run_options(podman: Engine) -> list[str]:
+    """No network, and a cgroup that goes with the cell."""
+    return ["--network=none", *([f"--cgroup-parent=/{podman.cell.name}"] if not podman.user else [])]
+
+
 def podman_run(podman: Engine, *args: str, stdin: bytes = b"") -> Result:
-    parent = ["--cgroup-parent", f"/{podman.cell.name}"] if not podman.user else []
-    return podman("run", "--network=none", *parent, *args, stdin=stdin)
+    return podman("run", *run_options(podman), *args, stdin=stdin)
 
 
 @pytest.fixture
@@ -104,7 +108,7 @@ def test_podman_stdin_and_much_output(podman: Engine) -> None:
 
 
 def test_podman_terminal(podman: Engine, box: Engine) -> None:
-    result = podman.on_terminal("run", "--network=none", "--rm", "-it", "box", "sh", "-c", f"tty; {SIZE}")
+    result = podman.on_terminal("run", *run_options(podman), "--rm", "-it", "box", "sh", "-c", f"tty; {SIZE}")
     assert lines(result) == ["/dev/pts/0", "33 99"]
     result = box.on_terminal("exec", "-it", "box", "sh", "-c", f"tty; {SIZE}; exit 3")
     assert (lines(result)[-1], result.status) == ("33 99", 3)
@@ -123,7 +127,7 @@ def test_podman_exec(box: Engine) -> None:
 
 
 def test_podman_looks(box: Engine) -> None:
-    assert "sleep 1000" in box.ok("top", "box", "pid", "args")
+    wait_for(box, "sleep 1000", "top", "box", "pid", "args")
     assert box.ok("inspect", "--format={{.OCIRuntime}} {{.State.Status}}", "box") == "pyrunc running"
     assert "sleep 1000" in box.ok("ps", "--no-trunc")
 
@@ -194,7 +198,7 @@ def test_podman_options(podman: Engine, options: list[str], script: str, expecte
 
 def test_podman_descriptors(podman: Engine) -> None:
     inside = "echo $LISTEN_FDS $LISTEN_PID; cat <&3; ls /proc/self/fd"
-    command = ["podman", "run", "--network=none", "--rm", "box", "sh", "-c", inside]
+    command = ["podman", "run", *run_options(podman), "--rm", "box", "sh", "-c", inside]
     script = 'exec 3< "$0" 7< "$0"; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"'
     (podman.cell.directory / "passed").write_text("passed\n")
     passed = str(podman.cell.directory / "passed")
@@ -221,7 +225,7 @@ def test_podman_runtime_by_its_path(podman: Engine) -> None:
     runtime = podman.cell.runtime.parent / "other"
     if not runtime.exists():
         runtime.symlink_to(podman.cell.runtime)
-    command = ["podman", "--runtime", str(runtime), "run", "--network=none", "--rm", "box"]
+    command = ["podman", "--runtime", str(runtime), "run", *run_options(podman), "--rm", "box"]
     result = podman.cell.run([*command, "/missing"], podman.env, user=podman.user)
     assert result.status == 127
     assert "stat /missing: no such file or directory" in result.output
@@ -239,11 +243,14 @@ def test_podman_health(podman: Engine) -> None:
 
 
 def test_podman_pod(podman: Engine) -> None:
-    podman.ok("pod", "create", "--name=pod", "--network=none", "--share=pid,net,uts,ipc", "--infra-image=localhost/pause")
+    shares = ("--share=pid,net,uts,ipc", "--infra-image=localhost/pause")
+    podman.ok("pod", "create", "--name=pod", *run_options(podman), *shares)
     try:
         first = podman("run", "--detach", "--pod=pod", "--name=first", "box", *SLEEP)
         assert first.status == 0, first
-        script = "ps | grep -c '[s]leep 1000'; cat /proc/sys/kernel/hostname"
+        count = "ps | grep -c '[s]leep 1000'"
+        wait_for(podman, "2", "exec", "first", "sh", "-c", count)
+        script = f"{count}; cat /proc/sys/kernel/hostname"
         assert podman.ok("run", "--rm", "--pod=pod", "box", "sh", "-c", script) == "2\npod"
         assert podman.ok("exec", "first", "cat", "/proc/sys/kernel/hostname") == "pod"
     finally:
@@ -342,9 +349,9 @@ def test_ctr_processes(task: Engine) -> None:
 def test_ctr_watches(task: Engine) -> None:
     """The cgroup that the shim reads is the container's."""
     assert "pids.current" in task.ok("task", "metrics", "task")
-    task.ok("task", "exec", "--detach", "--exec-id=6", "task", "sleep", "1001")
-    wait_for(task, "6", "task", "ps", "task")
-    task.ok("task", "kill", "--exec-id=6", "--signal=SIGKILL", "task")
+    task.ok("task", "exec", "--detach", "--exec-id=watched", "task", "sleep", "1001")
+    wait_for(task, "watched", "task", "ps", "task")
+    task.ok("task", "kill", "--exec-id=watched", "--signal=SIGKILL", "task")
     wait_until(lambda: "sleep 1001" not in task.cell.run(["ps", "ax"], {}).output)
 
 
@@ -464,16 +471,19 @@ def test_docker_restart_rename_commit(whale: Engine) -> None:
 
 def test_docker_shares_namespaces(whale: Engine) -> None:
     options = ("--rm", "--pid=container:whale", "--network=container:whale")
+    wait_for(whale, "sleep", "exec", "whale", "cat", "/proc/1/cmdline")
     script = "cat /proc/1/cmdline | tr '\\0' ' '; ip -o -4 addr show eth0 | wc -l"
     assert docker_run(whale, *options, "box", "sh", "-c", script).output == "sleep 1000 1"
 
 
 def test_docker_out_of_memory(docker: Engine) -> None:
     """The shim watches the cgroup that init is in."""
-    options = ("--name=hungry", "--memory=20m", "--memory-swap=20m")
-    script = "sleep 0.5; exec busybox dd if=/dev/zero of=/dev/null bs=100M count=1"
+    options = ("--detach", "--name=hungry", "--memory=20m", "--memory-swap=20m")
+    script = "until [ -e /watched ]; do sleep 0.1; done; exec busybox dd if=/dev/zero of=/dev/null bs=100M count=1"
     try:
-        assert docker_run(docker, *options, "box", "sh", "-c", script).status == 137
+        assert docker_run(docker, *options, "box", "sh", "-c", script).status == 0
+        docker.ok("exec", "hungry", "touch", "/watched")  # the shim had answered to its start
+        assert docker.ok("wait", "hungry") == "137"
         wait_for(docker, "true 137", "inspect", "--format={{.State.OOMKilled}} {{.State.ExitCode}}", "hungry")
     finally:
         docker.ok("rm", "--force", "hungry")
@@ -481,7 +491,7 @@ def test_docker_out_of_memory(docker: Engine) -> None:
 
 def test_docker_top(whale: Engine) -> None:
     needs(whale, "ps")
-    assert "sleep 1000" in whale.ok("top", "whale")
+    wait_for(whale, "sleep 1000", "top", "whale")
 
 
 def test_docker_update(whale: Engine) -> None:
@@ -533,4 +543,5 @@ def test_docker_many_at_once(docker: Engine) -> None:
 def test_docker_leaves_nothing(docker: Engine) -> None:
     assert docker_run(docker, "--rm", "box", "true").status == 0
     assert docker.ok("ps", "--all", "--quiet") == ""
-    assert docker.cell.run(["ls", str(docker.cell.directory / "docker/exec/runtime-runc/moby")], {}).output == ""
+    states = ["ls", str(docker.cell.directory / "docker/exec/runtime-runc/moby")]
+    wait_until(lambda: docker.cell.run(states, {}).output == "")  # dockerd waits two seconds for a delete, then goes on
