@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +67,15 @@ class ServiceManager:
 
     def _serve(self) -> None:
         while self._stop not in select.select([self._stop, self._connection.sock], [], [])[0]:
-            try:
-                message = self._connection.receive(timeout=0)
-            except TimeoutError:
-                continue
-            if message.header.message_type == jeepney.MessageType.method_call:
-                self._answer(message)
+            for message in self._received():
+                if message.header.message_type == jeepney.MessageType.method_call:
+                    self._answer(message)
+
+    def _received(self) -> Iterator[Any]:
+        """All that has come: one read may bring several messages, of which select(2) tells nothing afterwards."""
+        with suppress(TimeoutError):
+            while True:
+                yield self._connection.receive(timeout=0)
 
     def _answer(self, message: Any) -> None:
         member = message.header.fields[jeepney.HeaderFields.member]

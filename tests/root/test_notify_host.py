@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import gc
 import os
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from libcontainer.notify_socket import NotifySocket
+from tests.root.conftest import LIMIT
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -51,10 +53,11 @@ def test_an_unprivileged_container_says_ready(tmp_path: Path) -> None:
     state.mkdir(mode=0o711)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "host.sock"))
-        manager.settimeout(20)
+        manager.settimeout(LIMIT)
         notify = NotifySocket(str(state), str(tmp_path / "host.sock"))
         notify.make_directory()
         notify.bind()
+        gc.collect()  # what an earlier test has left open
         before = len(os.listdir("/proc/self/fd"))
         with subprocess.Popen(["unshare", "-m", "sh", "-c", CONTAINER, "sh", notify.directory]) as container:
             answers: list[bool] = []
@@ -67,8 +70,8 @@ def test_an_unprivileged_container_says_ready(tmp_path: Path) -> None:
                 b"MAINPID=%s\n" % pid,
                 b"BARRIER=1 + fd",
             ]
-            thread.join(20)
-            assert container.wait(20) == 0
+            thread.join(LIMIT)
+            assert container.wait(LIMIT) == 0
         assert answers == [True]
         assert (
             len(os.listdir("/proc/self/fd")) == before

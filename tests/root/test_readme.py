@@ -25,7 +25,12 @@ def example() -> str:
 @pytest.mark.root
 def test_the_example(tmp_path: Path, busybox_rootfs: Path) -> None:
     laboratory = Laboratory(tmp_path, busybox_rootfs)
-    spec = laboratory.spec("trap 'exit 7' TERM; while :; do sleep 0.1; done")
+    spec = laboratory.spec("trap 'exit 7' TERM; : >/ready; while :; do sleep 0.1; done")
+    # The example does not wait for its program: its echo does.
+    echo = laboratory.rootfs / "bin/echo"
+    echo.unlink()
+    echo.write_text('#!/bin/sh\nuntil [ -e /ready ]; do sleep 0.1; done\nexec /bin/busybox echo "$@"\n')
+    echo.chmod(0o755)
     (laboratory.bundle / "config.json").write_text(json.dumps(spec))
     code = example().replace("/run/example", str(tmp_path / "state"))
     ran = subprocess.run(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from libcontainer.example_spec import example
-from tests.root.conftest import CGROUPS, Bundle, Sandbox, wait_until
+from tests.root.conftest import CGROUPS, LIMIT, Bundle, Sandbox, remove_cgroup, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ class Caller:
         self.prefix = [] if kind == "root" else USER
         self.namespace: subprocess.Popen[bytes] | None = None
         if kind == "mapped":
-            self.namespace = subprocess.Popen([*USER, "unshare", "--user", "--map-root-user", "sleep", "300"])
+            self.namespace = subprocess.Popen([*USER, "unshare", "--user", "--map-root-user", "sleep", "1000"])
             pid = self.namespace.pid
             wait_until(lambda: os.readlink(f"/proc/{pid}/exe").endswith("sleep"))
             self.prefix = [*USER, "nsenter", f"--target={pid}", "--user", "--preserve-credentials"]
@@ -69,7 +69,7 @@ class Caller:
         view = ["unshare", "-m", "sh", "-c", VIEW, self.cgroup] if self.cgroup is not None else self.start_from
         command = [*view, *self.prefix, self.runtime.command, "--root", str(self.runtime.root), *args]
         with out.open("wb") as file:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, timeout=60, check=False)
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, timeout=LIMIT, check=False)
         return done.returncode, out.read_text()
 
     def ok(self, *args: str) -> str:
@@ -120,11 +120,8 @@ def delegated(sandbox: Sandbox) -> Iterator[Path]:
         for name in DELEGATED:
             os.chown(directory / name, UID, UID)
     yield top
-    wait_until(lambda: not (top / "caller/cgroup.procs").read_text())
     for directory in (top / "caller", top):
-        directory.rmdir()
-
-
+        remove_cgroup(directory)
 
 
 @pytest.fixture
@@ -151,7 +148,7 @@ def root_of(who: Caller, directory: Path, **variables: str) -> bool:
     """Whether a call with XDG_RUNTIME_DIR=`directory` has its state root there."""
     settings = [f"{name}={value}" for name, value in {"XDG_RUNTIME_DIR": str(directory), **variables}.items()]
     command = [*who.prefix, "env", "-u", "USER", *settings, who.runtime.command, "list", "-q"]
-    subprocess.run(command, capture_output=True, timeout=60, check=False)
+    subprocess.run(command, capture_output=True, timeout=LIMIT, check=False)
     return (directory / "runc").exists()
 
 
@@ -293,7 +290,7 @@ def test_delegated(caller: Callable[..., Caller], delegated: Path, kind: str, na
     saved = who.start()
     assert saved["cgroup_paths"] == {"": f"/sys/fs/cgroup/{cgroup.relative_to(TOP)}"}
     assert (cgroup / "cgroup.max.depth").read_text() == "7\n"
-    wait_until(lambda: len((cgroup / "cgroup.procs").read_text().split()) == 2, 20)
+    wait_until(lambda: len((cgroup / "cgroup.procs").read_text().split()) == 2)
     who.ok("pause", CT)
     assert '"status": "paused"' in who.ok("state", CT)
     assert "cannot exec in a paused container" in who.run("exec", CT, "true")[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.root.conftest import Sandbox
+from tests.root.conftest import LIMIT, Sandbox
 
 pytestmark = pytest.mark.root
 
@@ -64,4 +64,4 @@ def test_a_process_with_mounts_of_the_sandbox_is_found(start: Start, pyrunc: str
     own = start("unshare", "--mount", "--propagation", "private", "sh", "-c", mount, "sh")
     assert any(f"process {own.pid}:" in found for found in sandbox.leaks(0))
     sandbox.scrub()
-    assert own.wait(10) == -signal.SIGKILL
+    assert own.wait(LIMIT) == -signal.SIGKILL

@@ -20,6 +20,7 @@ from libcontainer import Container, cgroups
 from libcontainer.cgroups.files import remove
 from libcontainer.cgroups.systemd import Driver
 from libcontainer.errors import Error, describe
+from tests.root.conftest import wait_until
 from tests.root.laboratory import Laboratory, Snapshot, mount, with_user_namespace, without
 from tests.service_manager import ServiceManager, message_bus
 from tests.test_imports import modules_of, surplus
@@ -214,6 +215,10 @@ else:
         """systemd removes its cgroup then."""
 
         def vanish(driver: Driver, *_: Any, **__: Any) -> None:
+            ((_unit, _mode, properties, _auxiliary),) = systemd.of("StartTransientUnit")
+            (stage0,) = dict(properties)["PIDs"][1]
+            if V2:  # it clones meanwhile: if it dies then, nobody knows whom
+                wait_until(lambda: driver.pids() and stage0 not in driver.pids())
             for pid in driver.pids():
                 os.kill(pid, 9)
             for path in driver.paths.values():

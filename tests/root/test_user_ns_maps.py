@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from libcontainer import user_ns
 from libcontainer.errors import Error, describe
+from tests.root.conftest import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -27,12 +27,9 @@ def mapping(inside: int, outside: int, size: int) -> dict[str, int]:
 def namespace() -> Iterator[int]:
     """A process in a new user namespace without maps."""
     ours = os.readlink("/proc/self/ns/user")
-    with subprocess.Popen(["unshare", "-U", "sleep", "60"]) as process:
-        deadline = time.monotonic() + 20
-        while os.readlink(f"/proc/{process.pid}/ns/user") == ours:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+    with subprocess.Popen(["unshare", "-U", "sleep", "1000"]) as process:
         try:
+            wait_until(lambda: os.readlink(f"/proc/{process.pid}/ns/user") != ours)
             yield process.pid
         finally:
             process.kill()
