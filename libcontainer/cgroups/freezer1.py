@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from libcontainer.cgroups.files import Tree
 
 _GONE = (errno.ENOENT, errno.ENODEV)
-_ATTEMPTS = 1000
+# Seconds
+_LONGEST = 10.0
+_FIRST_PATIENCE = 0.005
+_THAWED = 0.01
+_BETWEEN = 0.00001
 
 
 class Freezer:
@@ -41,17 +45,29 @@ class Freezer:
             raise
 
     def _frozen_at_last(self) -> bool:
-        """A process that forks while being frozen can keep FREEZING from ever ending: thaw now and then, start again."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            if attempt % 50 == 0:
-                self._tree.write(self._state, "THAWED")
-                time.sleep(0.01)
-            self._tree.write(self._state, "FROZEN")
-            if attempt % 25 == 0:
-                time.sleep(0.00001)
+        """A process that forks while being frozen can keep FREEZING from ever ending: thaw now and then, start again.
+
+        Each time with more patience: on a busy machine it is long until all processes have had their turn to stop.
+        """
+        end = time.monotonic() + _LONGEST
+        patience = _FIRST_PATIENCE
+        while not self._frozen_within(patience):
+            if time.monotonic() > end:
+                return False
+            self._tree.write(self._state, "THAWED")
+            time.sleep(_THAWED)
+            patience = min(patience * 2, _LONGEST / 10)
+        return True
+
+    def _frozen_within(self, seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        while True:
+            self._tree.write(self._state, "FROZEN")  # again: whoever was forked meanwhile is told too
             if self._tree.read(self._state).strip() == "FROZEN":
                 return True
-        return False
+            if time.monotonic() > end:
+                return False
+            time.sleep(_BETWEEN)
 
     def thaw(self) -> None:
         try:
