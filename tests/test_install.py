@@ -182,7 +182,7 @@ def test_an_interrupt_reaches_the_container(installed: Path, bundle: Path, tmp_p
     with process.stdout as output:
         assert output.readline() == b"up\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 7
+        assert process.wait(timeout=60) == 7
 
 
 def test_destdir_is_not_in_what_is_installed(checkout: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from libcontainer.criu import chain, images_dir
 from libcontainer.errors import Error
+from tests.root.laboratory import Snapshot
 
 
 def directories(tmp_path: Path, *names: str) -> None:
@@ -38,10 +39,10 @@ def test_nearest_first(tmp_path: Path) -> None:
 def test_nothing_stays_open(tmp_path: Path) -> None:
     directories(tmp_path, "last", "second", "first")
     (tmp_path / "first/parent").symlink_to("../gone")
-    before = os.listdir("/proc/self/fd")
+    before = Snapshot()
     with pytest.raises(Error, match="unable to open the parent images ../gone of images/parent/parent"):
         parents(tmp_path / "last")
-    assert os.listdir("/proc/self/fd") == before
+    before.assert_unchanged()
 
 
 @pytest.mark.parametrize("target", [".", "../last", "../second"])

@@ -17,6 +17,7 @@ from libcontainer.errors import Error, Unsupported, describe
 from pyrunc import commands
 from pyrunc.log import Log
 from pyrunc.options import Invocation
+from tests.root.laboratory import Snapshot
 from tests.unit.criu import FakeCriu, container_of, fake, process
 
 __all__ = ["fake", "process"]
@@ -246,12 +247,12 @@ def test_a_large_pipe_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the kernel says, not a guess from capabilities."""
     monkeypatch.setattr(features, "PIPE", 4096)
     assert features.has_large_pipes()
-    before = os.listdir("/proc/self/fd")
+    before = Snapshot()
     with open("/proc/self/status", encoding="ascii") as file:
         capable = next(int(line.split()[1], 16) >> 24 & 1 for line in file if line.startswith("CapEff"))
     monkeypatch.setattr(features, "PIPE", 1 << 26)
     assert features.has_large_pipes() == bool(capable)
-    assert os.listdir("/proc/self/fd") == before
+    before.assert_unchanged()
 
 
 @pytest.mark.parametrize(

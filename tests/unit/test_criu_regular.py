@@ -11,6 +11,7 @@ import pytest
 
 from libcontainer.criu import regular
 from libcontainer.errors import Error, SyscallError
+from tests.root.laboratory import Snapshot
 
 
 @pytest.fixture
@@ -44,10 +45,10 @@ OTHERS = ["symlink", "dangling symlink", "fifo", "directory", "socket"]
 @pytest.mark.parametrize("kind", OTHERS)
 def test_only_regular_files_are_opened(directory: int, tmp_path: Path, kind: str) -> None:
     make(tmp_path / "it", kind)
-    before = os.listdir("/proc/self/fd")
+    before = Snapshot()
     with pytest.raises((Error, SyscallError), match="it"):
         regular.open_file(directory, "it")
-    assert os.listdir("/proc/self/fd") == before
+    before.assert_unchanged()
 
 
 def test_a_fifo_with_a_writer_is_not_read_either(directory: int, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from libcontainer import smallfile
+from tests.root.laboratory import Snapshot
 
 
 def test_all_of_a_file_however_large(tmp_path: Path) -> None:
@@ -31,8 +32,8 @@ def test_bytes_that_are_no_text_come_through(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "error"), [("missing", errno.ENOENT), (".", errno.EISDIR)])
 def test_errors_name_the_file(tmp_path: Path, name: str, error: int) -> None:
     path = str(tmp_path / name)
-    before = os.listdir("/proc/self/fd")
+    before = Snapshot()
     with pytest.raises(OSError, match=name) as caught:
         smallfile.read(path)
     assert (caught.value.errno, caught.value.filename) == (error, path)
-    assert os.listdir("/proc/self/fd") == before
+    before.assert_unchanged()
