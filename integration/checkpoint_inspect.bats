@@ -75,7 +75,8 @@ dumped() {
 }
 
 @test "checkpoint inspect: logs and statistics in a work directory" {
-	dumped --work-path "$PWD/work"
+	dumped --work-path "$PWD/work" --stats
+	expect_match 'pages written +[1-9][0-9]*'
 	inspect images
 	expect 'unknown (dump.log is not here'
 	inspect --work-path work images
@@ -191,6 +192,9 @@ restored() { # restored [ARGS]: from the images of a container that is gone
 	jq -e --arg id "$CT" '.id == $id and .duration > .criu.restore_time and .criu.pages_restored > 0' <<<"$output"
 	inspect --format json images
 	jq -e '.timings.restore.restore_time > 0' <<<"$output"
+	rm images/stats-restore
+	run_command -0 restored --stats --work-path "$PWD/work"
+	expect_match 'pages restored +[1-9][0-9]*'
 }
 
 @test "restore: progress on a terminal, and then one line" {
@@ -201,6 +205,19 @@ restored() { # restored [ARGS]: from the images of a container that is gone
 	expect $'\r\e[Krestore: reading images, ' $'\r\e[Krestore: restoring memory, '
 	expect_match $'\r\e\\[Krestored: ([0-9.]+ (KiB|MiB) \\([0-9]+ pages\\) in )?[0-9.]+ s\r$'
 	expect_state "$CT" running
+}
+
+@test "restore: progress of one in the foreground gives way to what the container prints" {
+	require_criu
+	writable
+	script 'until [ -e /go ]; do sleep 0.1; done; exit 5'
+	pyrunc run -d "$CT" </dev/null >/dev/null 2>&1
+	run_pyrunc -0 checkpoint --image-path "$PWD/images" "$CT"
+	touch rootfs/go
+	run_command -5 env TERM=xterm python3 "$LIB/interminal.py" 24 100 sh -c '"$@" </dev/null' sh \
+		"$PYRUNC" --root "$ROOT" restore --image-path "$PWD/images" "$CT" </dev/null
+	expect $'\r\e[Krestore: reading images, '
+	refute "restored: "
 }
 
 @test "restore: the loopback interface is up" {

@@ -405,6 +405,27 @@ def test_a_criu_that_is_killed_leaves_the_container_running(case: Case, monkeypa
     case.assert_runs()
     assert "ready" in case.runtime.ok("exec", case.name, "echo", "ready")
 
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("TERM", "terminated"), ("INT", "interrupt"), ("HUP", "hangup")]
+)
+def test_a_signal_in_the_middle_leaves_the_container_running(
+    case: Case, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    """To the command, not to CRIU, which ends with it."""
+    case.sh("for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done")
+    wrapper = case.sandbox.directory / "bin/criu"
+    wrapper.parent.mkdir()
+    wrapper.write_text(
+        f'#!/bin/sh\n{shutil.which("criu")} "$@" & child=$!\n'
+        f"while ! [ -e {case.images}/core-1.img ]; do :; done; kill -{name} $PPID; wait $child\n"
+    )
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
+    assert f"interrupted by a signal: {words}" in case.refused()
+    assert "ready" in case.runtime.ok("exec", case.name, "echo", "ready")
+
+
 @pytest.mark.parametrize("method", ["iptables", "nftables"])
 def test_a_criu_that_is_killed_leaves_the_network_open(case: Case, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     """It had locked it: what goes on must reach others."""

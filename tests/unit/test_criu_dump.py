@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from libcontainer.criu import features, messages, network
 from libcontainer.criu.failure import CriuFailed
 from libcontainer.criu.options import CheckpointOptions, page_server, size, status_fd
+from libcontainer.criu.progress import Progress, Sample
 from libcontainer.errors import Error, Unsupported, describe
 from pyrunc import commands
 from pyrunc.log import Log
@@ -33,6 +35,7 @@ class Maker:
         self.process = process
         self.directory = directory
         self.log: list[tuple[str, str]] = []
+        self.progress: Progress | None = None
 
     def checkpoint(self, config: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
         """The options that CRIU was sent."""
@@ -41,7 +44,7 @@ class Maker:
         options = {"image_path": str(self.directory / "images"), "leave_running": True, **options}
         if options.get("lazy_pages"):
             options.setdefault("page_server", ("127.0.0.1", 1))
-        container.checkpoint(CheckpointOptions(**options))
+        container.checkpoint(CheckpointOptions(**options), self.progress)
         kinds = (messages.DUMP, messages.PRE_DUMP, messages.SINGLE_PRE_DUMP)
         found: dict[str, Any] = next(packet["opts"] for packet in self.fake.packets if packet["type"] in kinds)
         return found
@@ -427,6 +430,52 @@ def test_between_dump_and_end_a_marker_says_that_the_images_are_all_there_is(
     with pytest.raises(CriuFailed):
         make.checkpoint(leave_running=False)
     assert not (make.directory / "unit/checkpoint").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "known"),
+    [({}, "checkpoint", True), ({"pre_dump": True}, "pre-dump", True), ({"parent_path": "../pre"}, "checkpoint", False)],
+)
+def test_its_progress_is_told(
+    make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], kind: str, known: bool
+) -> None:
+    """How much there will be nobody knows where an earlier dump has a part of it."""
+    (tmp_path / "pre").mkdir()
+    monkeypatch.setattr("libcontainer.criu.dump.resident_bytes", lambda _pids: 4096)
+    samples: list[Sample] = []
+    make.progress = Progress(samples.append)
+    make.checkpoint(**options)
+    assert {(sample.kind, sample.expected) for sample in samples} == {(kind, 4096 * known)}
+    phases = [phase for phase, _ in groupby(sample.phase for sample in samples)]
+    assert phases[-4:] == ["locking the network", "writing memory", "finishing", "done"]
+    assert [sample.last for sample in samples] == [False] * (len(samples) - 1) + [True]
+
+
+def test_the_time_that_it_may_take_counts_before_it_is_taken_for_hung(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And while it is waited for, whoever watches is told so."""
+    monkeypatch.setattr("libcontainer.criu.dump.STALL", 0.5)
+    make.fake.says(end="hang", **DUMPED)
+    samples: list[Sample] = []
+    make.progress = Progress(samples.append)
+    with pytest.raises(CriuFailed, match="CRIU did nothing for 2 seconds and was killed"):
+        make.checkpoint(timeout=1)
+    assert [sample.phase for sample in samples].count("finishing") > 2
+
+
+def test_the_other_host_may_take_its_time(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page server that listens has nothing to do until then."""
+    monkeypatch.setattr("libcontainer.criu.dump.STALL", 0.5)
+    make.fake.says(features=["lazy_pages"], notify=["post-dump", "status-ready"], end="hang")
+
+    def report(sample: Sample) -> None:
+        if sample.seconds > 3 and not sample.last:
+            raise TimeoutError
+
+    make.progress = Progress(report)
+    with pytest.raises(TimeoutError):
+        make.checkpoint(lazy_pages=True)
 
 
 LOG = """(00.01) Error (criu/util.c:1): rlimit: Can't setup RLIMIT_NOFILE for self: Operation not permitted

@@ -114,6 +114,21 @@ def test_the_annotation_names_crius_configuration(images: int) -> None:
     assert not asked(images, spec={**SPEC, "annotations": {"org.criu.config": ""}}).HasField("config_file")
 
 
+@pytest.mark.parametrize("watched", [True, False])
+def test_while_criu_works_whoever_watches_is_told(images: int, monkeypatch: pytest.MonkeyPatch, watched: bool) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr("libcontainer.criu.restore.Session", lambda **how: asked.update(how))
+    progress = Progress(print if watched else None)
+    nothing: Any = None
+    restore = Restore(
+        Plan("name", SPEC, "/b", passed_fds=3), nothing, nothing, given(),
+        images=images, work=images, stdio=(0, 1, 2), log=print, progress=progress,
+    )  # fmt: skip
+    stage: Any = SimpleNamespace(namespace=0)
+    restore._session(stage)
+    assert asked["tick"] == (progress.tick if watched else None)
+
+
 def test_paths_are_the_callers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     options = given("--image-path", "i", "--work-path", "w")
