@@ -38,17 +38,25 @@ _PER_DEVICE = (
 
 
 def update(container: Container, resources: Resources, rdt: dict[str, str]) -> None:
-    """Apply `resources` and save them; if one limit is refused the old set is applied again."""
+    """Apply `resources` and save them; if one limit is refused, or cannot be saved, the old set is applied again."""
     if container.status() == "stopped":
         raise ContainerNotRunning
     _check_rdt(container, rdt)
     saved = container.saved.cgroup
     old = saved_resources.from_saved(saved)
-    new = merged(old, resources)
+    new: Any = merged(old, resources)
     _refuse_without_cgroup(container.cgroup, new)
-    _apply(container, new, old, rdt)
-    container.state.config["cgroups"] = saved_resources.replaced(saved, new)
-    container.save()
+    before = container.cgroup.values(new)
+    try:
+        # Without device rules: others (nvidia's hook, say) may have added to them since.
+        container.cgroup.set(new, devices=False)
+        _set_rdt(container, rdt)
+        container.state.config["cgroups"] = saved_resources.replaced(saved, new)
+        container.save()
+    except (OSError, Error):
+        container.state.config["cgroups"] = saved
+        _put_back(container, old, before)
+        raise
 
 
 def _check_rdt(container: Container, rdt: dict[str, str]) -> None:
@@ -75,18 +83,6 @@ def _refuse_without_cgroup(cgroup: Manager, resources: Resources) -> None:
     """A rootless container may have been made without one: nothing could hold the limit."""
     if resources and (cgroup.absent or not cgroup.paths):
         raise Unsupported("cannot set limits: the container has no cgroup (none could be made when it was created)")
-
-
-def _apply(container: Container, new: Resources, old: Resources, rdt: dict[str, str]) -> None:
-    """Without device rules: others (nvidia's hook, say) may have added to them since."""
-    limits: Any = new
-    before = container.cgroup.values(limits)
-    try:
-        container.cgroup.set(limits, devices=False)
-        _set_rdt(container, rdt)
-    except (OSError, Error):
-        _put_back(container, old, before)
-        raise
 
 
 def _put_back(container: Container, old: Resources, before: list[tuple[str, str]]) -> None:

@@ -107,6 +107,14 @@ def _read(directory: str | int) -> bytes:
 
 
 def _replace(directory: int, text: bytes) -> None:
+    try:
+        _write_and_rename(directory, text)
+    except OSError as error:
+        error.filename = f"{os.readlink(f'/proc/self/fd/{directory}')}/{STATE_FILE}"
+        raise
+
+
+def _write_and_rename(directory: int, text: bytes) -> None:
     temporary = f"state-{os.getpid()}-{time.monotonic_ns()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)

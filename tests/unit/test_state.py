@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from libcontainer import state
-from libcontainer.errors import ContainerNotExist, Error
+from libcontainer.errors import ContainerNotExist, Error, describe
 from libcontainer.state import State
 
 DOCUMENT = {
@@ -103,8 +103,9 @@ def test_a_failed_save_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("libcontainer.state.os.write", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as caught:
         State({"id": "y"}).save(os.fspath(tmp_path))
+    assert describe(caught.value) == f"{tmp_path}/state.json: no space left on device"
     assert os.listdir(tmp_path) == ["state.json"]
     assert json.loads((tmp_path / "state.json").read_text()) == DOCUMENT
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,21 @@ def test_refused_limits_are_put_back() -> None:
     assert (first, new["memory"]["limit"], old["memory"]["limit"], last) == ("values", 300, 100, [("/c/file", "before")])
     assert not old["memory"]["checkBeforeUpdate"]
     assert container.writes == 0
+
+
+def test_limits_that_cannot_be_saved_are_put_back() -> None:
+    """Else state.json would not say what holds, and the next update, or a checkpoint, would go by what it says."""
+    container = Fake()
+    before = container.state.config["cgroups"]
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "")
+
+    container.save = full  # type: ignore[method-assign]
+    with pytest.raises(OSError, match=str(errno.ENOSPC)):
+        update(container, {"memory": {"limit": 300}})
+    assert container.cgroup.seen[-1] == [("/c/file", "before")]
+    assert container.state.config["cgroups"] == before
 
 
 def test_without_a_cgroup_nothing_can_be_limited() -> None:
