@@ -553,6 +553,7 @@ restored() { # restored [RESTORE-ARGS]
 	run_pyrunc -0 pause "$CT"
 	same processes "$(pyrunc ps -f json "$CT" | jq -r 'sort | .[]')" "$(sort -n "$DIR/cgroup.procs")"
 	grep -qx "$(init_pid "$CT")" "$DIR/cgroup.procs"
+	# shellcheck disable=SC2046  # names of files
 	! grep -l criu $(sed 's|.*|/proc/&/comm|' "$DIR/cgroup.procs") || return 1
 	run_pyrunc -0 resume "$CT"
 	run_pyrunc exec --cap CAP_MKNOD "$CT" sh -c 'mknod /tmp/disk b 7 0 && head -c 1 /tmp/disk'
