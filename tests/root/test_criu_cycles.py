@@ -70,7 +70,7 @@ def test_cycles_leave_nothing(laboratory: Laboratory, tmp_path: Path) -> None:
     try:
         for _ in range(CYCLES + 1):
             seen = lines(count)
-            wait_until(lambda seen=seen: lines(count) > seen, 10)  # type: ignore[misc]
+            wait_until(lambda seen=seen: lines(count) > seen)  # type: ignore[misc]
             container.checkpoint(CheckpointOptions(image_path=images))
             assert mounts(tmp_path) == mounted
             container = Container.restore(

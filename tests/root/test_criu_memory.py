@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from libcontainer.criu.features import has_large_pipes
-from tests.root.conftest import Bundle, Runtime, Sandbox, wait_until
+from tests.root.conftest import LIMIT, Bundle, Runtime, Sandbox, wait_until
 from tests.root.hosts import Host
 from tests.root.laboratory import MAPPED
 
@@ -24,7 +24,6 @@ pytestmark = [pytest.mark.root, pytest.mark.usefixtures("criu")]
 
 PYTHON = "/usr/bin/python3"
 MEBIBYTES = 24
-PATIENCE = float(os.environ.get("PYRUNC_TEST_PATIENCE", "30"))
 # Holds memory of which it changes one mebibyte each time /go changes, and says in /sum what its checksum is. It maps nothing
 # more meanwhile: a mapping that grows counts as written, all of it (VM_SOFTDIRTY).
 HOLDER = f"""
@@ -102,7 +101,7 @@ class Holder:
     def told(self, what: str) -> str:
         """The checksum that it gives for this word."""
         path = self.bundle.rootfs / "sum"
-        wait_until(lambda: path.exists() and path.read_text().startswith(f"{what} "), PATIENCE)
+        wait_until(lambda: path.exists() and path.read_text().startswith(f"{what} "))
         return path.read_text().split()[1]
 
     def change(self) -> None:
@@ -236,10 +235,10 @@ def test_each_pre_dump_goes_to_the_other_host(
         chain = ["--prev-images-dir", parent] if parent else []
         place = ["--images-dir", str(there / name), "--address", target.address, "--port", "4444"]
         server = target.start(criu, "page-server", *place, *chain)
-        wait_until(lambda: target.listens(4444), PATIENCE)
+        wait_until(lambda: target.listens(4444))
         flags = [*(["--pre-dump"] if pre_dump else []), *(["--parent-path", parent] if parent else [])]
         holder.checkpoint(name, "--page-server", f"{target.address}:4444", *flags)
-        assert server.wait(PATIENCE) == 0
+        assert server.wait(LIMIT) == 0
         assert holder.pages(name) == 0
         if pre_dump:
             holder.change()
@@ -250,6 +249,13 @@ def test_each_pre_dump_goes_to_the_other_host(
     assert 1 << 20 <= sizes["last"] < MEBIBYTES << 19, sizes
     holder.restore("there/last")
     holder.assert_unharmed()
+
+
+def listens(process: subprocess.Popen[bytes], name: str) -> bool:
+    """Whether somebody on its host does, at a socket with this path: its name is there a little earlier. proc_net(5)"""
+    accepting = "00010000"  # __SO_ACCEPTCON, net.h
+    lines = [line.split() for line in Path(f"/proc/{process.pid}/net/unix").read_text().splitlines()[1:]]
+    return any(fields[3] == accepting and fields[-1].endswith(name) for fields in lines)
 
 
 class Migration:
@@ -284,7 +290,7 @@ class Migration:
             *(self.criu, "lazy-pages", "--page-server", "--address", self.source.address, "--port", "4444"),
             *("-D", str(images), "-W", str(self.work), "-o", "lazy.log", "-v4"),
         )
-        wait_until(lambda: (self.work / "lazy-pages.socket").exists(), PATIENCE)
+        wait_until(lambda: listens(daemon, "lazy-pages.socket"))
         return daemon
 
     def restore(self, status: int = 0) -> str:
@@ -295,7 +301,7 @@ class Migration:
         command = [*self.base, "restore", "--detach", "--lazy-pages", "--work-path", str(self.work)]
         paths = ["--bundle", str(self.holder.bundle.path), "--image-path", str(self.holder.images("lazy"))]
         restored = self.target.start(*command, *paths, self.new)
-        ended = restored.wait(PATIENCE * 2)
+        ended = restored.wait(LIMIT * 2)
         said = (self.holder.directory / "log").read_text()
         assert ended == status, said
         return said
@@ -306,8 +312,8 @@ class Migration:
         try:
             self.restore()
             self.holder.assert_unharmed()
-            assert daemon.wait(PATIENCE) == 0, (self.work / "lazy.log").read_text()[-2000:]
-            assert dump.wait(PATIENCE) == 0, (self.holder.directory / "log").read_text()
+            assert daemon.wait(LIMIT) == 0, (self.work / "lazy.log").read_text()[-2000:]
+            assert dump.wait(LIMIT) == 0, (self.holder.directory / "log").read_text()
         finally:
             for process in (dump, daemon):
                 process.kill()
@@ -357,7 +363,7 @@ def test_lazy_pages_in_a_user_namespace(
     daemon.kill()
     daemon.wait()
     dump.terminate()
-    assert dump.wait(PATIENCE) == 1
+    assert dump.wait(LIMIT) == 1
     assert runtime.status(holder.name) == "running"
     holder.assert_unharmed()
     shutil.rmtree(holder.images("lazy"))

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,9 @@ import pytest
 
 from libcontainer import Container, Error
 from libcontainer.errors import describe
-from tests.root.conftest import Bundle, Runtime, Sandbox
+from tests.root.conftest import LIMIT, Bundle, Runtime, Sandbox, wait_until
+from tests.root.criu_case import process_state
+from tests.root.laboratory import descriptors
 from tests.root.test_cves import Agent, agent, bundle, notify_on_execve
 
 __all__ = ["agent", "bundle"]  # fixtures
@@ -46,9 +49,11 @@ def test_created_init_opens_no_way_past_masked_paths(
     bundle.write()
     runtime.ok("create", "-b", str(bundle.path), "c")
     look = "cd /proc/1/fd; for f in *; do echo $f; ls -d $f/sys $f/sysrq-trigger $f/keys 2>/dev/null; done; true"
+    # stdio, the procfs, the fifo; up to now it may not have closed the socket to the runtime
+    wait_until(lambda: len(runtime.ok("exec", "c", "sh", "-c", look).split()) <= 5)
     text = runtime.ok("exec", "c", "sh", "-c", look)
     assert not [line for line in text.splitlines() if "/" in line], text
-    assert len(text.split()) == 5, text  # stdio, the procfs, the fifo
+    assert len(text.split()) == 5, text
 
 
 def test_program_has_stdio_only(runtime: Runtime, bundle: Bundle) -> None:
@@ -57,11 +62,12 @@ def test_program_has_stdio_only(runtime: Runtime, bundle: Bundle) -> None:
     list_them = ["sh", "-c", "echo /proc/self/fd/*"]
     subprocess.run(
         [runtime.command, "--root", str(runtime.root), "run", "-d", "-b", str(bundle.path), "c"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=leaked, check=True, timeout=60,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=leaked, check=True, timeout=LIMIT,
     )  # fmt: skip
     for fd in leaked:
         os.close(fd)
     init = runtime.state("c")["pid"]
+    wait_until(lambda: os.readlink(f"/proc/{init}/exe").endswith("/busybox"))
     assert set(os.listdir(f"/proc/{init}/fd")) == {"0", "1", "2"}
     # The shell has its own for the listing, 3, at the most.
     numbers = {word.rpartition("/")[2] for word in runtime.ok("exec", "c", *list_them).split()}
@@ -78,7 +84,7 @@ def test_signals_and_umask(sandbox: Sandbox, runtime: Runtime, bundle: Bundle) -
         "os.umask(0o077); os.execv(sys.argv[1], sys.argv[1:])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, *command], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60
+        [sys.executable, "-c", script, *command], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=LIMIT
     )
     found = status_of(done.stdout)
     assert {found["SigBlk"], found["SigIgn"]} == {"0" * 16}, done.stdout + done.stderr
@@ -114,8 +120,7 @@ def test_seccomp_listener_is_not_left_with_init(runtime: Runtime, bundle: Bundle
     bundle.spec["process"]["noNewPrivileges"] = False
     bundle.write()
     runtime.ok("create", "-b", str(bundle.path), "c")
-    fds = Path(f"/proc/{runtime.state('c')['pid']}/fd")
-    assert not [fd for fd in fds.iterdir() if "seccomp" in os.readlink(fd)]
+    assert not [what for what in descriptors(runtime.state("c")["pid"]).values() if "seccomp" in what]
 
 
 @pytest.mark.parametrize("no_new_privileges", [True, False])
@@ -236,6 +241,8 @@ def test_a_reused_pid_is_not_killed(runtime: Runtime, bundle: Bundle) -> None:
     runtime.ok("run", "-d", "-b", str(bundle.path), "c")
     path = runtime.root / "c/state.json"
     state = json.loads(path.read_text())
+    ticks = os.sysconf("SC_CLK_TCK")
+    wait_until(lambda: int(time.clock_gettime(time.CLOCK_BOOTTIME) * ticks) > int(state["init_process_start"]))
     with subprocess.Popen(["sleep", "100"]) as innocent:
         path.write_text(json.dumps({**state, "init_process_pid": innocent.pid}))
         assert "container not running" in runtime.run("kill", "c", "KILL")[1]
@@ -254,6 +261,7 @@ def test_exec_that_is_killed_half_way(container: Container, victim: str) -> None
         # It is in the pid namespace, so it dies with init; or it is killed by what shares its uid.
         if victim == "init":
             container.signal(signal.SIGKILL)
+            wait_until(lambda: all(process_state(pid) == "Z" for pid in _children() - before))
         else:
             for pid in _children() - before:
                 os.kill(pid, signal.SIGKILL)
