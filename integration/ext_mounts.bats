@@ -405,6 +405,62 @@ of the host"
 	umount "$HOST/data/new"
 }
 
+# Two binds of one mount of the host, of which neither has the other's source.
+two_slaves() { # two_slaves DIRECTORY
+	mkdir -p "$1"/{a,b}/new
+	mount --make-shared "$HOST"
+	add_mount /a bind "$1/a" rbind rslave
+	add_mount /b bind "$1/b" rbind rslave
+}
+
+expect_events() { # expect_events DIRECTORY: in both, and from the host only
+	local name
+	for name in a b; do
+		[[ $(propagation /$name) == slave ]]
+		mount -t tmpfs new "$1/$name/new"
+		grep -q " /$name/new " "/proc/$(init_pid "$CT")/mountinfo"
+		umount "$1/$name/new"
+		! grep " /$name/new " "/proc/$(init_pid "$CT")/mountinfo" || return 1
+	done
+}
+
+@test "ext mounts: slaves with several sources, which the container's root may not reach" {
+	two_slaves "$HOST/closed"
+	chmod 700 "$HOST/closed"
+	chown -R 100000:100000 rootfs
+	edit '.linux.namespaces += [{type: "user"}]
+		| .linux.uidMappings = [{containerID: 0, hostID: 100000, size: 65536}] | .linux.gidMappings = .linux.uidMappings'
+	started
+	dumped
+	restored
+	[[ $output != *'will not show'* ]]
+	expect_events "$HOST/closed"
+	run_pyrunc -0 checkpoint --image-path "$IMAGES" "$CT"
+	restored --ignore-host-propagation
+	[[ $(propagation /a)$(propagation /b) != *slave* ]]
+	inside ls /a
+	expect_only new
+}
+
+@test "ext mounts: slaves whose sources are two file systems here" {
+	two_slaves "$HOST"
+	started
+	dumped
+	mount -t tmpfs other "$HOST/b"
+	mkdir "$HOST/b/new"
+	restored
+	[[ -z $output ]]
+	expect_events "$HOST"
+	run_pyrunc -0 checkpoint --image-path "$IMAGES" "$CT"
+	mount --make-private "$HOST/b"
+	restored
+	expect "'/b' was a slave of a mount of the other host, and $HOST/b is private here"
+	[[ $output != *"'/a'"* ]]
+	[[ $(propagation /a) == slave ]]
+	pyrunc delete -f "$CT"
+	umount "$HOST/b"
+}
+
 @test "ext mounts: shared with the container's own" {
 	mount --make-shared "$HOST"
 	add_mount /vol bind "$HOST/data" rbind rshared

@@ -8,7 +8,7 @@
     mountinfo     /proc/PID/mountinfo                              mounts        which mounts are from outside, and their keys
     mounts_image  the mounts in the images                         mounts_sources  from those keys to sources on this host
     mounts_stage  a mount namespace with the sources, for restore  mounts_sidecar  sources that config.json does not tell
-    mounts_peers  mounts that are shared with the host             mounts_own   those that nobody but the container has
+    mounts_peers  mounts that join groups of the host              mounts_own   those that nobody but the container has
     mounts_wide   one source for a group of slaves                 message_queues  their owner after a restore
     namespaces    joined namespaces                                freezer      what CRIU stops a container with
     network       how CRIU holds the network still                 network_lock  and what a CRIU that was killed has left of it

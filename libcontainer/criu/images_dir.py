@@ -81,8 +81,11 @@ def _check_all(directories: list[int]) -> None:
 
 
 def clear(images: int) -> None:
-    """Before CRIU writes images: nothing of an earlier checkpoint leads elsewhere, neither a name nor the link to a parent."""
-    regular.clear(images, chain.LINK, *(name for name in os.listdir(images) if name.endswith(regular.SUFFIX)))
+    """Before CRIU writes images: nothing of an earlier checkpoint leads elsewhere, or would be read as a part of the new one,
+    as the mounts of a namespace that had another number."""
+    for name in os.listdir(images):
+        if name == chain.LINK or name.endswith(regular.SUFFIX):
+            regular.remove(images, name)
 
 
 def check_reachable(images: int, parent: str, uid: int, gid: int) -> None:
@@ -183,17 +186,9 @@ def read_descriptors(images: int) -> list[str]:
     return found
 
 
-def remove(images: int, name: str) -> None:
-    """Remove a file, if it is there."""
-    try:
-        os.unlink(name, dir_fd=images)
-    except FileNotFoundError:
-        pass
-
-
 def write(images: int, name: str, content: bytes) -> None:
     """Replace the file, whatever was there."""
-    remove(images, name)
+    regular.remove(images, name)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with open(os.open(name, flags, 0o600, dir_fd=images), "wb") as file:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-
 from libcontainer.criu import regular, wire
 from libcontainer.errors import Error
 
@@ -21,6 +19,4 @@ def with_network_lock(images: int, method: str) -> bytes:
         message = next(wire.entries(regular.read(images, FILE, LARGEST), MAGIC), b"")
     except ValueError as err:
         raise Error(f"invalid checkpoint image {FILE}: {err}") from None
-    # Of a field that is there twice the last one counts: protobuf.dev/programming-guides/encoding, "Last One Wins".
-    message += bytes([_NETWORK_LOCK_METHOD << 3, _METHODS[method]])
-    return struct.pack("<II", MAGIC, len(message)) + message
+    return wire.file([wire.replaced(message, _NETWORK_LOCK_METHOD, _METHODS[method])], MAGIC)

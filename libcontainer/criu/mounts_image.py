@@ -14,7 +14,7 @@ from libcontainer.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
 MNTS = 0x55563928  # criu/include/magic.h
 LARGEST = 1 << 24  # bytes of all files
@@ -31,11 +31,14 @@ _REQUIRED = frozenset({_FSTYPE, _ID, _PARENT, _FLAGS, _ROOT, _MOUNTPOINT})
 
 class ImageMount:
     """One mount. `key` is its external name, None if its content is in the images; `flags` are MS_* of the mount, `options` its
-    file system's own."""
+    file system's own; `file` is that of its mount namespace, counted from 0."""
 
-    __slots__ = ("device", "flags", "fstype", "id", "key", "master", "mountpoint", "options", "parent", "root", "shared")
+    __slots__ = (
+        *("device", "file", "flags", "fstype", "id", "key", "master", "mountpoint", "options", "parent", "root", "shared"),
+    )
 
-    def __init__(self, fields: dict[int, int | bytes]) -> None:
+    def __init__(self, fields: dict[int, int | bytes], file: int = 0) -> None:
+        self.file = file
         if not fields.keys() >= _REQUIRED:
             raise ValueError("a mount lacks what it must have")
         self.id = _number(fields, _ID)
@@ -67,9 +70,10 @@ def _text(fields: dict[int, int | bytes], field: int) -> str:
     return value.decode("utf-8", "surrogateescape")
 
 
-def parse(data: bytes, most: int = MOST) -> list[ImageMount]:
+def parse(data: bytes, most: int = MOST, file: int = 0) -> list[ImageMount]:
     """The mounts of one image file; ValueError if it is none, or has more."""
-    found = [ImageMount(dict(wire.fields(entry))) for entry in islice(wire.entries(data, wire.IMG_COMMON, MNTS), most + 1)]
+    entries = islice(wire.entries(data, wire.IMG_COMMON, MNTS), most + 1)
+    found = [ImageMount(dict(wire.fields(entry)), file) for entry in entries]
     if len(found) > most:
         raise ValueError(f"the checkpoint has more than {MOST} mounts")
     return found
@@ -77,17 +81,38 @@ def parse(data: bytes, most: int = MOST) -> list[ImageMount]:
 
 def read(images: int) -> list[ImageMount]:
     """All mounts of the image directory behind this descriptor, those of its first mount namespace first."""
+    found: list[ImageMount] = []
+    for number, (name, data) in enumerate(_files(images)):
+        found += _parse(name, data, MOST - len(found), number)
+    _refuse_hosts(found)
+    return found
+
+
+def without_masters(images: int, mounts: Iterable[ImageMount]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the image files, but that these mounts are nobody's slaves."""
+    ids = {mount.id for mount in mounts}
+    for name, data in _files(images):
+        try:
+            yield name, _without_masters(data, ids)
+        except ValueError as err:
+            raise _invalid(name, err) from None
+
+
+def _without_masters(data: bytes, ids: Container[int | bytes | None]) -> bytes:
+    entries = wire.entries(data, wire.IMG_COMMON, MNTS)
+    changed = (wire.replaced(each, _MASTER, 0) if dict(wire.fields(each)).get(_ID) in ids else each for each in entries)
+    return wire.file(changed, wire.IMG_COMMON, MNTS)
+
+
+def _files(images: int) -> Iterator[tuple[str, bytes]]:
     names = [name for name in os.listdir(images) if _is_mounts(name)]
     if len(names) > MOST_FILES:
         raise Error(f"the checkpoint has {len(names)} mount namespaces, more than {MOST_FILES}")
-    found: list[ImageMount] = []
     left = LARGEST
     for name in sorted(names, key=lambda name: int(name[len("mountpoints-") : -len(".img")])):
         data = regular.read(images, name, left)
         left -= len(data)
-        found += _parse(name, data, MOST - len(found))
-    _refuse_hosts(found)
-    return found
+        yield name, data
 
 
 def _is_mounts(name: str) -> bool:
@@ -95,11 +120,15 @@ def _is_mounts(name: str) -> bool:
     return name == f"mountpoints-{middle}.img" and middle.isascii() and middle.isdecimal() and len(middle) <= len("4294967295")
 
 
-def _parse(name: str, data: bytes, most: int) -> list[ImageMount]:
+def _parse(name: str, data: bytes, most: int, file: int) -> list[ImageMount]:
     try:
-        return parse(data, most)
+        return parse(data, most, file)
     except ValueError as err:
-        raise Error(f"invalid checkpoint image {name}: {err}") from None
+        raise _invalid(name, err) from None
+
+
+def _invalid(name: str, err: ValueError) -> Error:
+    return Error(f"invalid checkpoint image {name}: {err}")
 
 
 def _refuse_hosts(mounts: Sequence[ImageMount]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 
-from libcontainer.criu import images_dir, mountinfo, mounts, mounts_own
+from libcontainer.criu import images_dir, mountinfo, mounts, mounts_own, regular
 from libcontainer.errors import Error, SyscallError
 
 TYPE_CHECKING = False
@@ -64,7 +64,7 @@ def origins(told: Mapping[str, MountInfo], keys: Mapping[str, str]) -> dict[str,
 def write(images: int, sources: Mapping[str, str], root: str, bundle: str) -> None:
     """Put the sealed file into the image directory, if there is anything to say; one of an earlier dump goes."""
     if not sources:
-        images_dir.remove(images, NAME)
+        regular.remove(images, NAME)
     else:
         document = {"sources": dict(sources), "seal": _seal(_key(root), sources, bundle)}
         images_dir.write(images, NAME, json.dumps(document).encode())

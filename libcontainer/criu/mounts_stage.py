@@ -20,7 +20,7 @@ import os
 import stat
 
 from libcontainer import child, devices, inroot, mount_options, mounts, remote, sysnr
-from libcontainer.criu import mountinfo, mounts_sources, mounts_wide
+from libcontainer.criu import mountinfo, mounts_peers, mounts_sources, mounts_wide
 from libcontainer.criu.mounts_own import VANISHING
 from libcontainer.errors import Error, describe
 from libcontainer.mount_options import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE
@@ -64,9 +64,12 @@ _FILLED_BY_CRIU = frozenset({"tmpfs", "proc", "sysfs", "devpts", "mqueue", "cgro
 
 
 class Stage:
-    """`namespace` is a descriptor of the mount namespace, `place` the path of the tmpfs in it, `root` that of the rootfs."""
+    """`namespace` is a descriptor of the mount namespace, `place` the path of the tmpfs in it, `root` that of the rootfs.
 
-    __slots__ = ("_channel", "_fds", "_log", "_pid", "_plan", "_trees", "namespace", "place", "root")
+    `apart`, after prepare(), are slaves that CRIU has no source for that would do.
+    """
+
+    __slots__ = ("_channel", "_fds", "_log", "_pid", "_plan", "_trees", "apart", "namespace", "place", "root")
 
     def __init__(self, plan: Plan, directory: str, log: Callable[..., None]) -> None:
         self._plan = plan
@@ -74,6 +77,7 @@ class Stage:
         self.place = _place(directory) if plan.userns else directory
         self.root = f"{self.place}/{ROOT}"
         self.namespace = -1
+        self.apart: list[ImageMount] = []
         self._fds: dict[str, int] = {}  # key -> our descriptor of the detached source
         self._trees: list[int] = []  # two detached clones of the rootfs
         self._channel, self._pid = remote.spawn(())
@@ -145,16 +149,15 @@ class Stage:
         paths = {source.key: self._attach(number, source) for number, source in enumerate(sources)}
         mapped = {source.key for source in sources if source.mount is not None and source.mount.idmapped}
         for number, group in enumerate(mounts_wide.groups(images)):
-            if not mapped.intersection(mount.key or "" for mount in group):
-                self._widen(number, mounts_wide.members(group, paths, self.root), paths)
+            parts = mounts_wide.members(group, paths, self.root)
+            if len(parts) > 1 and (mapped.intersection(parts) or not self._widen(number, parts, paths)):
+                self.apart += group
         return paths
 
-    def _widen(self, number: int, parts: dict[str, str], paths: dict[str, str]) -> None:
+    def _widen(self, number: int, parts: dict[str, str], paths: dict[str, str]) -> bool:
         """Move the sources of a group to where one mount has them all, if the host has one."""
         known = mountinfo.read(self._pid)
         staged = {mount.mountpoint: mount for mount in known}
-        if len(parts) < 2 or not all(path in staged for path in parts.values()):
-            return
         ours = {key: staged[path] for key, path in parts.items()}
         host = [mount for mount in known if not mountinfo.below(mount.mountpoint, self.place)]
         for whole in mounts_wide.covers(host, list(ours.values())):
@@ -164,7 +167,8 @@ class Stage:
                 found = {key: place + way for key, way in ways.items()}
                 self.root = found.pop("", self.root)
                 paths.update(found)
-                return
+                return True
+        return False
 
     def _attach_whole(self, path: str, whole: MountInfo, ways: Iterable[str]) -> str | None:
         """Clone a mount of the host by itself; None if another one covers it, or if the container's root may not go there."""
@@ -223,7 +227,7 @@ class Stage:
             if ignore or not (staged.shared or staged.master):
                 self._set_propagation(path, MS_SHARED)
             if not ignore and not (staged.shared or staged.master):
-                self._log("warning", _no_events(mount.mountpoint, where))
+                self._log("warning", mounts_peers.slave_without_events(mount.mountpoint, where))
 
     def _giver(
         self,
@@ -496,11 +500,3 @@ def _is_empty(path: str) -> bool:
 
 def _points(source: Source) -> str:
     return ", ".join(repr(user.mountpoint) for user in source.users)
-
-
-def _no_events(mountpoint: str, where: str) -> str:
-    return (
-        f"{mountpoint!r} was a slave of a mount of the other host, and {where} is private here: what is mounted or "
-        f"unmounted below {where} will not show in the container (mount --make-shared makes it so; "
-        "--ignore-host-propagation if that is all right)"
-    )

@@ -51,9 +51,17 @@ def clear(directory: int, *names: str) -> None:
     for name in names:
         try:
             info = os.stat(name, dir_fd=directory, follow_symlinks=False)
-            if not stat.S_ISREG(info.st_mode) or info.st_nlink > 1:
-                os.unlink(name, dir_fd=directory)
         except FileNotFoundError:
             continue
-        except OSError as err:
-            raise SyscallError("unlink", err.errno or 0, name) from None
+        if not stat.S_ISREG(info.st_mode) or info.st_nlink > 1:
+            remove(directory, name)
+
+
+def remove(directory: int, name: str) -> None:
+    """Remove what has this name, if it is there."""
+    try:
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        pass
+    except OSError as err:
+        raise SyscallError("unlink", err.errno or 0, name) from None

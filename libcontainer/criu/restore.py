@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from libcontainer.cgroups import Manager
     from libcontainer.criu.messages import Message
-    from libcontainer.criu.mounts_image import ImageMount
     from libcontainer.criu.mounts_sidecar import Sidecar
     from libcontainer.criu.mounts_sources import Host
     from libcontainer.criu.progress import Progress
@@ -85,9 +84,9 @@ class Restore:
         "_handlers",
         "_images",
         "_log",
+        "_members",
         "_options",
         "_owned",
-        "_peers",
         "_plan",
         "_progress",
         "_stdio",
@@ -120,7 +119,7 @@ class Restore:
         self._log = log
         self._progress = progress
         self._version = 0
-        self._peers: list[tuple[ImageMount, str]] = []
+        self._members: list[mounts_peers.Member] = []
         self._owned: list[int] = []  # descriptors for CRIU, to be closed when it has ended
         self.pid = 0
         self._handlers: dict[str, Callable[[Notification], None]] = {
@@ -144,14 +143,25 @@ class Restore:
                 inventoried = inventory.with_network_lock(self._images, self._options.network_lock)
                 stage.cover(self._images, inventory.FILE, inventoried)
             paths = stage.prepare(sources, images)
+            self._set_apart(stage)
             stage.share(images, paths, sources, ignore=self._options.ignore_host_propagation)
             if not self._options.ignore_host_propagation:
-                self._peers = mounts_peers.peers(sources, self._plan)
+                self._members = mounts_peers.peers(sources, self._plan)
+                self._members += mounts_peers.slaves(stage.apart, sources, self._plan)
             self._run(stage, [f"mnt[{key}]:{path}" for key, path in paths.items()])
         finally:
             for fd in self._owned:
                 os.close(fd)
             self._owned.clear()
+
+    def _set_apart(self, stage: Stage) -> None:
+        """What CRIU cannot make a slave it shall not try to."""
+        if not stage.apart:
+            return
+        for name, content in mounts_image.without_masters(self._images, stage.apart):
+            stage.cover(self._images, name, content)
+        for mount in stage.apart:
+            mount.master = 0
 
     def _own(self, fd: int) -> int:
         self._owned.append(fd)
@@ -287,7 +297,7 @@ class Restore:
 
     def _restored(self, notification: Notification) -> None:
         self.pid = notification.pid
-        mounts_peers.rejoin(notification.pid, self._peers, self._log)
+        mounts_peers.rejoin(notification.pid, self._members, self._log)
         self._events.restored(notification.pid, self._version)
 
     def _terminal(self, notification: Notification) -> None:

@@ -9,7 +9,7 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 IMG_COMMON = 0x54564319  # criu/include/magic.h
 LARGEST_ENTRY = 1 << 20
@@ -32,6 +32,21 @@ def entries(data: bytes, *magics: int) -> Iterator[bytes]:
             raise ValueError("it is cut off")
         yield data[at : at + size]
         at += size
+
+
+def file(messages: Iterable[bytes], *magics: int) -> bytes:
+    """The image file of these messages: what entries() reads."""
+    return struct.pack(f"<{len(magics)}I", *magics) + b"".join(struct.pack("<I", len(each)) + each for each in messages)
+
+
+def replaced(message: bytes, number: int, value: int) -> bytes:
+    """With another value of a field; both less than 16, which is all that is needed.
+
+    Of a field that is there twice the last one counts: protobuf.dev/programming-guides/encoding, "Last One Wins".
+    """
+    assert 0 < number < 16
+    assert 0 <= value < 16
+    return message + bytes([number << 3 | _VARINT, value])
 
 
 def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:

@@ -59,6 +59,17 @@ def test_what_protobuf_has_written(values: list[dict[str, Any]]) -> None:
             assert getattr(mount, name) == value[name]
 
 
+@given(st.lists(entries, max_size=4), st.data())
+def test_some_are_nobodys_slaves_then(values: list[dict[str, Any]], data: st.DataObject) -> None:
+    before = written(values)
+    given = data.draw(st.sets(st.sampled_from([value["id"] for value in values]))) if values else set()
+    changed = [value | {"master": 0} if value["id"] in given else value for value in values]
+    found = mounts_image.parse(mounts_image._without_masters(before, given))
+    assert [[getattr(mount, name) for name in mount.__slots__] for mount in found] == [
+        [getattr(mount, name) for name in mount.__slots__] for mount in mounts_image.parse(written(changed))
+    ]
+
+
 @given(st.binary(max_size=200))
 def test_noise_is_refused_or_read(noise: bytes) -> None:
     for data in (noise, HEAD + noise, HEAD + struct.pack("<I", len(noise)) + noise):

@@ -81,9 +81,10 @@ def test_a_new_dump_builds_on_nothing_of_an_earlier_one(tmp_path: Path) -> None:
     directories(tmp_path, "last", "first")
     (tmp_path / "first/pages-1.img").write_text("of the parent")
     (tmp_path / "last/pages-1.img").symlink_to("../first/pages-1.img")
-    (tmp_path / "last/core-1.img").touch()
+    (tmp_path / "last/mountpoints-9.img").touch()
+    (tmp_path / "last/kept.json").touch()
     fd = os.open(tmp_path / "last", os.O_RDONLY)
     images_dir.clear(fd)
     os.close(fd)
-    assert sorted(os.listdir(tmp_path / "last")) == ["core-1.img"]
+    assert sorted(os.listdir(tmp_path / "last")) == ["kept.json"]
     assert (tmp_path / "first/pages-1.img").read_text() == "of the parent"
