@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.root import engine_cell
-from tests.root.conftest import LIMIT, wait_until
+from tests.root.conftest import LIMIT, Sandbox, wait_until
 from tests.root.engine_cell import Cell, Engine, Result
 
 if TYPE_CHECKING:
@@ -278,6 +279,20 @@ def test_cells_have_names_that_containerd_takes() -> None:
     names = {engine_cell.fresh_name() for _ in range(300)}
     assert len(names) > 290
     assert not [name for name in names if not re.fullmatch(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", name)]
+
+
+def test_cells_have_nothing_of_other_tests(sandbox: Sandbox, pyrunc: str) -> None:
+    place = sandbox.directory / "mount"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "other", str(place)], check=True)
+    try:
+        cell = Cell(pyrunc)
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+    try:
+        assert sandbox.leaks(0) == []
+    finally:
+        cell.close()
 
 
 @pytest.fixture(scope="module")
