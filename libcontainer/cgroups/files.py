@@ -230,9 +230,9 @@ def _exists(path: str, dir_fd: int | None) -> bool:
 
 
 def _rmdir_patiently(path: str, dir_fd: int | None = None) -> None:
-    """Killed processes leave their cgroup a moment after the signal: wait for about a second, ever longer."""
+    """Killed processes leave their cgroup a moment after the signal: wait for some four seconds, ever longer."""
     delay = 0.001
-    for _ in range(10):
+    for _ in range(12):
         if _rmdir(path, dir_fd):
             return
         time.sleep(delay)
