@@ -14,6 +14,11 @@ setup() {
 	chown "$USER_ID:$USER_ID" config.json
 }
 
+teardown() {
+	delete_all "$BUNDLE/xdg/runc"
+	teardown_bundle
+}
+
 as_user() {
 	setpriv --reuid "$USER_ID" --regid "$USER_ID" --clear-groups env -u XDG_RUNTIME_DIR HOME="$BATS_TEST_TMPDIR" "$@"
 }
