@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from contextlib import contextmanager
 
 from libcontainer.criu import images_dir
 from libcontainer.criu.dump import Dump
@@ -11,6 +13,8 @@ from libcontainer.errors import Error, describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from libcontainer.container import Container
     from libcontainer.criu.options import CheckpointOptions
 
@@ -20,12 +24,35 @@ def checkpoint(container: Container, options: CheckpointOptions, progress: Progr
     status = container.status()
     if status in ("created", "stopped"):
         raise Error(f"Container cannot be checkpointed in {status} state")
+    with _alone(container):
+        _checkpoint(container, options, progress or Progress())
+
+
+@contextmanager
+def _alone(container: Container) -> Iterator[None]:
+    """CRIUs that stop the same processes hinder each other, until all of them give up. The lock ends with us at the latest."""
+    directory = os.open(container.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _lock(directory)
+        yield
+    finally:
+        os.close(directory)
+
+
+def _lock(directory: int) -> None:
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Error("another checkpoint of this container is being made: wait for its end") from None
+
+
+def _checkpoint(container: Container, options: CheckpointOptions, progress: Progress) -> None:
     images = images_dir.make(options.image_path)
     try:
         work = images_dir.make(options.work_path) if options.work_path else os.dup(images)
         try:
-            with progress or Progress() as watcher:
-                _dump(container, options, images, work, watcher)
+            with progress:
+                _dump(container, options, images, work, progress)
         finally:
             os.close(work)
     finally:

@@ -65,6 +65,10 @@ CAUSES = (
         ("can't write lsm profile",),
         "the processes may not be under their AppArmor profile or SELinux label here: load it, or use --lsm-profile",
     ),
+    (
+        ("Timeout reached", "Unseizable non-zombie", "found while seizing"),  # also of what is no zombie
+        "a process could not be stopped: somebody traces it (TracerPid in /proc/PID/status), or it takes longer than --timeout",
+    ),
     (("Can't connect to server",), "no page server answers there: start it first, criu page-server --port PORT"),
     (("Failed to resolve hostname",), "--page-server: that host has no address here: give one that has, or the address itself"),
     (

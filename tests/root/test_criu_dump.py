@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,6 +122,37 @@ def test_ghost_limit(case: Case) -> None:
     assert "a deleted file that is open is larger than --ghost-limit" in case.refused()
     case.works("--ghost-limit", "3M")
     case.refused("--ghost-limit", "1K")
+
+
+def test_timeout(case: Case) -> None:
+    """A process that somebody else traces cannot be stopped; without the flag that is tried for ten seconds."""
+    case.sh("")
+    init = case.runtime.state(case.name)["pid"]
+    seize = "import ctypes, sys; print(ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), None, None), flush=True); input()"
+    command = [sys.executable, "-c", seize, str(init)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as tracer:
+        try:
+            assert tracer.stdout is not None
+            assert tracer.stdout.readline() == "0\n"
+            status, text = case.checkpoint("--timeout", "2")
+        finally:
+            tracer.kill()
+    assert status == 1
+    assert "a process could not be stopped: somebody traces it" in text.splitlines()[-1]
+    assert 2 <= float(re.findall(r"^\(([0-9.]+)\)", case.log, re.MULTILINE)[-1]) < 10
+    case.works()
+
+
+def test_several_checkpoints_at_once(case: Case) -> None:
+    """One of them is made, and those that come too early are told so."""
+    case.sh("")
+    base = [case.runtime.command, "--root", str(case.runtime.root), "checkpoint", "--leave-running", "--image-path"]
+    commands = [[*base, f"{case.images}{number}", case.name] for number in range(4)]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    ends = [(process.communicate(timeout=60)[1], process.returncode) for process in running]
+    assert any(status == 0 for _, status in ends)
+    assert all("another checkpoint of this container is being made" in text for text, status in ends if status)
+    case.assert_runs()
 
 
 def test_ext_unix_sk(case: Case) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -68,6 +69,20 @@ def test_what_is_refused_first_leaves_an_earlier_checkpoint_as_it_is(make: Maker
     make.fake.says(**DUMPED)
     make.checkpoint()
     assert not (tmp_path / "images/parent").is_symlink()
+
+
+def test_one_at_a_time(make: Maker, tmp_path: Path) -> None:
+    """Two CRIUs hinder each other until both give up."""
+    make.checkpoint()
+    asked = len(make.fake.packets)
+    other = os.open(tmp_path / "unit", os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(Error, match="^another checkpoint of this container is being made: wait for its end$"):
+        make.checkpoint(image_path=str(tmp_path / "second"))
+    assert len(make.fake.packets) == asked
+    assert not (tmp_path / "second").exists()
+    os.close(other)
+    make.checkpoint()
 
 
 def test_what_is_always_sent(make: Maker) -> None:

@@ -174,6 +174,24 @@ def test_no_pivot_is_saved(called: list[tuple[str, Any]], given: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("flags", "name", "value"),
+    [
+        (["--rootless", "true"], "rootless_cgroups", True),
+        (["--rootless", "false"], "rootless_cgroups", False),
+        (["--systemd-cgroup"], "systemd_cgroup", True),
+        ([], "systemd_cgroup", False),
+        ([], "notify_socket", "/run/manager"),
+    ],
+)
+def test_the_caller_s_cgroups_and_service_manager(
+    called: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch, flags: list[str], name: str, value: object
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/manager")
+    assert main(["pyrunc", *flags, "restore", "-d", "name"]) == 0
+    assert called[-1][1][name] == value
+
+
+@pytest.mark.parametrize(
     ("flags", "words"),
     [
         (["--empty-ns", "uts"], 'namespace "uts" is not supported'),
