@@ -224,6 +224,7 @@ def test_the_log_makes_room(terminal: Terminal, monkeypatch: pytest.MonkeyPatch)
     log = Log()
     found = drawing.on_terminal(log)
     assert found is not None
+    assert log.before is not None
     line = Line(terminal.fd, summary=True)
     log.before = line.clear
     line(sample())
@@ -232,6 +233,15 @@ def test_the_log_makes_room(terminal: Terminal, monkeypatch: pytest.MonkeyPatch)
     assert terminal.show().startswith("\r\x1b[K")
     log("warning", "beware")
     assert not terminal.show().startswith("\r\x1b[K")
+
+
+@pytest.mark.parametrize(("ahead", "drawn"), [(0, True), (1, False)])
+def test_in_the_background_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch, ahead: int, drawn: bool) -> None:
+    """Others are on the terminal then; and stty tostop would stop us, with the container frozen."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("pyrunc.progress.os.isatty", lambda _fd: True)
+    monkeypatch.setattr("pyrunc.progress.os.tcgetpgrp", lambda _fd: os.getpgrp() + ahead)
+    assert (drawing.on_terminal(Log()) is not None) == drawn
 
 
 def test_a_pipe_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,8 @@ def test_update_flags(container: Fake, tokens: list[str], resources: Any) -> Non
 
 def test_update_from_a_file_takes_no_other_flag_but_those_of_rdt(container: Fake, tmp_path: Any) -> None:
     (tmp_path / "r.json").write_text('{"memory": {"limit": 5}, "pids": null}')
-    flags = ["--memory", "7", "--l3-cache-schema", "L3:0=f", "--mem-bw-schema", "MB:0=5"]
+    others = ["--memory", "7", "--pids-limit", "7", "--cpu-share", "7"]
+    flags = [*others, "--l3-cache-schema", "L3:0=f", "--mem-bw-schema", "MB:0=5"]
     assert run("update", "-r", str(tmp_path / "r.json"), *flags, "c") == 0
     assert container.given == [({"memory": {"limit": 5}}, {"l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=5"})]
 
