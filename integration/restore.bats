@@ -350,12 +350,23 @@ kept too"
 	expect "$IMAGES" "no such file or directory"
 }
 
-@test "restore: images without descriptors.json" {
+@test "restore: a directory that is no checkpoint, or a part of one" {
 	counter
 	dumped
-	rm "$IMAGES/descriptors.json"
+	local name aside="$BATS_TEST_TMPDIR/aside"
+	for name in descriptors.json pstree.img inventory.img; do
+		mv "$IMAGES/$name" "$aside"
+		refused
+		expect "$IMAGES is no directory of checkpoint images: it has no" "$name"
+		[[ ! -e $IMAGES/restore.log ]]
+		mv "$aside" "$IMAGES/$name"
+	done
+	mv "$IMAGES/core-1.img" "$aside"
 	refused
-	expect "descriptors.json"
+	expect "an image is missing or cut off" "restore.log"
+	mv "$aside" "$IMAGES/core-1.img"
+	restored
+	counts
 }
 
 @test "restore: an image that is cut off" {

@@ -112,6 +112,7 @@ class _Restoration(Making, restore.Events):
     def _open_directories(self) -> tuple[int, int]:
         images = images_dir.open_dir(self.wanted.image_path)
         self._fds.append(images)
+        images_dir.check_whole(images)
         images_dir.check(images)
         work = images_dir.make(self.wanted.work_path) if self.wanted.work_path else os.dup(images)
         self._fds.append(work)

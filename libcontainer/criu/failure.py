@@ -70,6 +70,7 @@ CAUSES = (
         "a process could not be stopped: somebody traces it (TracerPid in /proc/PID/status), or it takes longer than --timeout",
     ),
     (("Can't connect to server",), "no page server answers there: start it first, criu page-server --port PORT"),
+    (("(empty-image)",), "an image is missing or cut off: the checkpoint was not finished, or not copied as a whole"),
     (("Failed to resolve hostname",), "--page-server: that host has no address here: give one that has, or the address itself"),
     (
         ("connect to lazy-pages.socket failed",),

@@ -10,12 +10,18 @@ import os
 import stat
 from contextlib import ExitStack
 
-from libcontainer.criu import chain, regular
+from libcontainer.criu import chain, inventory, regular
 from libcontainer.errors import Error, SyscallError
 
 DESCRIPTORS = "descriptors.json"
 FILE_LOCKS = "filelocks.img"
 HEADER = 8  # bytes: the two magic numbers that an image begins with (criu/magic.h)
+# without which nothing can be restored, and what is said if they are not there
+NEEDED = {
+    inventory.FILE: "it has no inventory.img",
+    "pstree.img": "it has no processes (pstree.img): neither has a pre-dump, nor a dump that was not finished",
+    DESCRIPTORS: f"it has no {DESCRIPTORS}",
+}
 LARGEST_SIDECAR = 1 << 20
 DEFAULT = "checkpoint"
 MODE = 0o700
@@ -67,6 +73,15 @@ def check(images: int) -> None:
     """Before CRIU reads images: all that have such a name are files, here and in the directories that these build on."""
     with ExitStack() as stack:
         _check_all(_chain(stack, images))
+
+
+def check_whole(images: int) -> None:
+    """Error for a directory that is no checkpoint, or only a part of one; of what is missing in it CRIU tells little."""
+    present = set(os.listdir(images))
+    for name, words in NEEDED.items():
+        if name not in present:
+            path = os.readlink(f"/proc/self/fd/{images}")
+            raise Error(f"{path} is no directory of checkpoint images: {words}")
 
 
 def _chain(stack: ExitStack, images: int) -> list[int]:

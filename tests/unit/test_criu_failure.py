@@ -39,6 +39,7 @@ def told(line: str, **how: object) -> str:
         ("pagemap-cache: Unable to grow page pipe", "fs.pipe-max-size"),
         ("Can't get rlimit for 7: Operation not permitted", "CAP_SYS_RESOURCE"),
         ("Can't connect to server 127.0.0.1:9", "criu page-server"),
+        ("Unexpected EOF on (empty-image)", "copied as a whole"),
         ("Timeout reached. Try to interrupt: 0", "--timeout"),
         ("Unseizable non-zombie 8538 found, state R, err -1/4", "traces it"),
         ("zombie 8538 (comm sh) found while seizing", "traces it"),
