@@ -416,20 +416,50 @@ def test_lazy_pages_tell_when_the_server_listens_and_what_ends_it_frees_the_cont
     case.assert_runs()
 
 
-def let_criu_be_killed(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When it has written the first process. On a busy machine it is the one that waits, or it could be done before."""
-    wrapper = case.sandbox.directory / "bin/criu"
-    wrapper.parent.mkdir()
-    wrapper.write_text(
-        f'#!/bin/sh\nnice -n 19 {shutil.which("criu")} "$@" & child=$!\n'
-        f"while ! [ -e {case.images}/core-1.img ]; do :; done; kill -KILL $child; wait $child; kill -KILL $$\n"
+# Preloaded into CRIU: it stops itself when it is about to write the first process, which it is inside of then.
+STOP = """
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int openat64(int directory, const char *path, int flags, ...)
+{
+    va_list rest;
+    va_start(rest, flags);
+    int mode = flags & O_CREAT ? va_arg(rest, int) : 0;
+    va_end(rest);
+    if ((flags & O_CREAT) && !strcmp(path, "core-1.img"))
+        kill(getpid(), SIGSTOP);
+    return syscall(SYS_openat, directory, path, flags, mode);
+}
+int openat(int, const char *, int, ...) __attribute__((alias("openat64")));
+"""
+
+
+def in_the_middle(case: Case, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """Let a shell do something while CRIU ($child) stands still in the middle of a dump."""
+    if not shutil.which("gcc"):
+        pytest.skip("needs gcc")
+    directory = case.sandbox.directory / "bin"
+    directory.mkdir()
+    (directory / "stop.c").write_text(STOP)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", directory / "stop.so", directory / "stop.c"], check=True)
+    (directory / "criu").write_text(
+        f'#!/bin/sh\nLD_PRELOAD={directory}/stop.so {shutil.which("criu")} "$@" & child=$!\n'
+        f"while ! grep -q '^State:.T' /proc/$child/status; do sleep 0.01; done; {command}\n"
     )
-    wrapper.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
+    (directory / "criu").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+
+
+def let_criu_be_killed(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_the_middle(case, monkeypatch, "kill -KILL $child; wait $child; kill -KILL $$")
 
 
 def test_a_criu_that_is_killed_leaves_the_container_running(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the middle: it has frozen the cgroup and is inside the processes."""
     case.sh("for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done")
     let_criu_be_killed(case, monkeypatch)
     assert "CRIU crashed (signal: killed)" in case.refused()
@@ -446,14 +476,7 @@ def test_a_signal_in_the_middle_leaves_the_container_running(
 ) -> None:
     """To the command, not to CRIU, which ends with it."""
     case.sh("for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done")
-    wrapper = case.sandbox.directory / "bin/criu"
-    wrapper.parent.mkdir()
-    wrapper.write_text(
-        f'#!/bin/sh\n{shutil.which("criu")} "$@" & child=$!\n'
-        f"while ! [ -e {case.images}/core-1.img ]; do :; done; kill -{name} $PPID; wait $child\n"
-    )
-    wrapper.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
+    in_the_middle(case, monkeypatch, f"kill -{name} $PPID; wait $child")
     assert f"interrupted by a signal: {words}" in case.refused()
     assert "ready" in case.runtime.ok("exec", case.name, "echo", "ready")
 
