@@ -300,6 +300,8 @@ kept too"
 	counter
 	dumped
 	local signal begin=$SECONDS sleep="sleep 3071.$$" # like no other's
+	# What a shell has started in the background ignores INT, and so do we then.
+	pyrunc() { env --default-signal=INT,HUP "$PYRUNC" --root "$ROOT" "${FLAGS[@]}" "$@"; }
 	for signal in TERM INT HUP; do
 		edit --arg signal "$signal" --arg sleep "$sleep" \
 			'.hooks.createRuntime = [{path: "/bin/sh", args: ["sh", "-c", "sleep 0.3; kill -\($signal) $PPID; exec \($sleep)"]}]'
