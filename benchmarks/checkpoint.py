@@ -29,7 +29,7 @@ TOP = HERE.parent
 sys.path[:0] = [str(HERE), str(TOP)]
 
 import downtime  # noqa: E402
-from bench import BUILD, Row, Runtime, Table, make_rootfs, write_spec  # noqa: E402
+from bench import BUILD, Row, Runtime, Table, hugetlb_for_crun, make_rootfs, write_spec  # noqa: E402
 
 from libcontainer.criu import features, stats  # noqa: E402
 
@@ -57,7 +57,7 @@ def cases(mebibytes: int, processes: int) -> list[Case]:
 
 
 def make_bundle(directory: Path, pyrunc: str, case: Case) -> Path:
-    """What `pyrunc spec` writes, with this machine's /usr for Python."""
+    """What `pyrunc spec` writes, with this machine's /usr for Python: crun cannot dump what is mounted below that."""
     bundle = directory / case.name.replace(" ", "-")
     make_rootfs(bundle / "rootfs")
     for name in ("seq", "tail"):
@@ -67,7 +67,7 @@ def make_bundle(directory: Path, pyrunc: str, case: Case) -> Path:
     spec["ociVersion"] = "1.0.2"
     spec["root"]["readonly"] = False
     spec["process"].update(terminal=False, args=case.args)
-    for name in ("usr", "lib", "lib64"):
+    for name in ("usr", "lib", "lib64") if case.args[0] == PYTHON else ():
         (bundle / "rootfs" / name).mkdir()
         source = os.path.realpath(f"/{name}")  # runc hands the path to CRIU as it is, which mounts no symlink
         options = ["bind", "ro", "rprivate"]  # runc knows nothing of mounts below, nor of propagation
@@ -273,10 +273,11 @@ def main() -> None:
     problems: list[str] = []
     try:
         runtimes = find_runtimes(work, given.pyrunc, given.runtimes)
-        if given.downtime:
-            table = bench_downtime(runtimes, given.memory, given.pages, work, given.rounds, problems.append)
-        else:
-            table = bench(runtimes, cases(given.memory, given.processes), work, given.rounds, problems.append)
+        with hugetlb_for_crun():
+            if given.downtime:
+                table = bench_downtime(runtimes, given.memory, given.pages, work, given.rounds, problems.append)
+            else:
+                table = bench(runtimes, cases(given.memory, given.processes), work, given.rounds, problems.append)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     if given.format == "json":
