@@ -158,6 +158,8 @@ class Stage:
         """Move the sources of a group to where one mount has them all, if the host has one."""
         known = mountinfo.read(self._pid)
         staged = {mount.mountpoint: mount for mount in known}
+        if not all(path in staged for path in parts.values()):  # another group's mount has one of them already
+            return False
         ours = {key: staged[path] for key, path in parts.items()}
         host = [mount for mount in known if not mountinfo.below(mount.mountpoint, self.place)]
         for whole in mounts_wide.covers(host, list(ours.values())):

@@ -10,6 +10,7 @@ import pytest
 from libcontainer.criu import mounts_wide
 from libcontainer.criu.mountinfo import MountInfo
 from libcontainer.criu.mounts_image import ImageMount
+from libcontainer.criu.mounts_stage import Stage
 
 
 def image(point: str, root: str, master: int, key: str | None = None, shared: int = 0) -> ImageMount:
@@ -87,3 +88,12 @@ def test_a_way_that_not_everybody_may_go(tmp_path: Path) -> None:
         assert mounts_wide.searchable(top, "")
     finally:
         os.close(top)
+
+
+def test_a_source_that_another_group_has_moved_is_left_there() -> None:
+    """A key, or the rootfs, may be in two groups; after the first it is below a mount on the stage, and is none itself."""
+    stage = object.__new__(Stage)
+    stage._pid, stage.place = os.getpid(), "/stage"
+    paths = {"/a": "/stage/w0/a", "/b": "/stage/m1"}
+    assert not stage._widen(1, dict(paths), paths)
+    assert paths == {"/a": "/stage/w0/a", "/b": "/stage/m1"}
