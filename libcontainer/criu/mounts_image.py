@@ -34,7 +34,18 @@ class ImageMount:
     file system's own; `file` is that of its mount namespace, counted from 0."""
 
     __slots__ = (
-        *("device", "file", "flags", "fstype", "id", "key", "master", "mountpoint", "options", "parent", "root", "shared"),
+        "device",
+        "file",
+        "flags",
+        "fstype",
+        "id",
+        "key",
+        "master",
+        "mountpoint",
+        "options",
+        "parent",
+        "root",
+        "shared",
     )
 
     def __init__(self, fields: dict[int, int | bytes], file: int = 0) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from tests.root.conftest import LIMIT, Runtime, criu, wait_until
 from tests.root.criu_case import ANSWERING, ECHO, Case, allow_network, ask, case
+from tests.root.hosts import Host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,12 +125,13 @@ def test_network_lock(case: Case, calls: Path, dumped: str, method: str) -> None
 @contextmanager
 def network_namespace(name: str) -> Iterator[str]:
     """The path of one in which a program can speak to itself."""
-    subprocess.run(["ip", "netns", "add", name], check=True)
+    host = Host(name, "127.0.0.1")
     try:
-        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
-        yield f"/run/netns/{name}"
+        host.make()
+        host("ip", "link", "set", "lo", "up")
+        yield host.path
     finally:
-        subprocess.run(["ip", "netns", "delete", name], check=True)
+        host.close()
 
 
 def test_ext_unix_sk(case: Case) -> None:
